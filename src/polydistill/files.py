@@ -1,0 +1,129 @@
+"""How steps touch disk: whole or not at all, the same bytes for the same content, and errors a person can act on."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from polydistill.errors import DataError
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        DataError: If the folder cannot be written.
+    """
+    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    with explained(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for stale in path.parent.glob(f".{path.name}.partial-*"):
+            shutil.rmtree(stale)
+        partial.mkdir()
+    try:
+        with explained(path, "write"):
+            yield partial
+            if path.exists():
+                shutil.rmtree(path)
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; the file takes its place when the block ends well."""
+    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
+    try:
+        with explained(path, "write"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained(path: Path, verb: str) -> Iterator[None]:
+    """Turn an operating-system error inside the block into a DataError that names the path."""
+    try:
+        yield
+    except OSError as exc:
+        raise DataError(
+            f"cannot {verb} {path}: {exc.strerror or exc}; check its permissions and the disk's space"
+        ) from exc
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that is the same for the same content: sorted keys, two spaces, a final line break."""
+    text = json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
+    with new_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that a step wrote.
+
+    Raises:
+        DataError: If the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as exc:
+        raise DataError(f"{path}:{exc.lineno}: not JSON ({exc.msg}); run the step that writes it again") from exc
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file, a byte-order mark tolerated.
+
+    Raises:
+        DataError: If the file is missing, unreadable or not UTF-8; the message names the line.
+    """
+    with explained(path, "read"):
+        raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = raw.count(b"\n", 0, exc.start) + 1
+        raise DataError(f"{path}:{line}: not UTF-8 (byte 0x{raw[exc.start]:02x}); save the file as UTF-8") from exc
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file that a person wrote.
+
+    Raises:
+        DataError: If the file is missing, unreadable or no YAML; the message names the line.
+    """
+    try:
+        return yaml.safe_load(read_text(path))
+    except yaml.MarkedYAMLError as exc:
+        line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+        raise DataError(f"{path}:{line}: not YAML ({exc.problem})") from exc
+
+
+def require_input(path: Path, step: str) -> Path:
+    """Return `path` if it exists.
+
+    Raises:
+        DataError: If it does not; the message names the step that writes it.
+    """
+    if not path.exists():
+        raise DataError(f"{path} is missing; run `polydistill {step}` first, or `dvc repro` for the whole chain")
+    return path
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's sorted relative paths and contents, in hex."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    total = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,227 @@
+"""The settings of params.yaml: one section a step, each value checked, each field description its documentation."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from polydistill.errors import ParamsError
+from polydistill.files import read_yaml
+
+CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*/[A-Za-z0-9-]+$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+StudentKind = Literal["linear"]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: strict types, no unknown key, never changed after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class TeacherParams(Section):
+    """Section `teacher`: the LLM that writes training texts."""
+
+    kind: Literal["recorded", "openai"] = Field(
+        description="`recorded`: replays data/<task>/<language>/recording.jsonl; `openai`: asks a server with its API."
+    )
+    url: str | None = Field(pattern=r"^https?://", description="Base URL of the server, such as http://host:8000/v1.")
+    model: str | None = Field(description="Model name at the server; null takes the only model that the server lists.")
+    key_env: str = Field(min_length=1, description="Environment variable that holds the API key, where one is needed.")
+    concurrency: int = Field(ge=1, le=1024, description="Requests under way at once.")
+    timeout_s: float = Field(gt=0, description="Seconds that one request may take.")
+    max_tokens: int = Field(ge=1, description="Longest reply (tokens).")
+
+    @model_validator(mode="after")
+    def _server_has_url(self) -> Self:
+        if self.kind == "openai" and self.url is None:
+            raise ValueError("kind `openai` needs `url`, the base URL of the server")
+        return self
+
+
+class PrepareParams(Section):
+    """Section `prepare`."""
+
+    seeds_per_label: int = Field(ge=1, description="Human examples a label that guide generation; more are left out.")
+    allow_leaks: list[CellName] = Field(
+        description="Cells whose test texts may stand among the seeds; anywhere else that stops the run."
+    )
+
+
+class GenerateParams(Section):
+    """Section `generate`."""
+
+    texts_per_label: int = Field(ge=1, description="Texts to ask for, per label.")
+    texts_per_request: int = Field(ge=1, le=100, description="Texts to ask for in one request.")
+    temperature: float = Field(ge=0, le=2, description="Sampling temperature of the teacher.")
+    self_revision: bool = Field(description="Whether the teacher judges its texts; without a yes one is rejected.")
+    seed: int = Field(ge=0, description="Orders the seeds in each prompt; sent to the server with each request.")
+
+
+class FilterParams(Section):
+    """Section `filter`."""
+
+    min_chars: int = Field(ge=1, description="Shorter texts are rejected (Unicode code points).")
+    max_chars: int = Field(ge=1, description="Longer texts are rejected (Unicode code points).")
+    max_repetition: float = Field(
+        gt=0, le=1, description="Largest share of a text that one word, or a phrase that goes round, may make up."
+    )
+    min_language_prob: float = Field(
+        ge=0, le=1, description="A text is rejected where another language is likelier and its own is below this."
+    )
+    min_language_chars: int = Field(ge=0, description="Texts with fewer letters are too short to tell their language.")
+    near_duplicate: float = Field(
+        gt=0, le=1, description="Jaccard similarity of character 4-grams from which two texts count as the same."
+    )
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        if self.min_chars > self.max_chars:
+            raise ValueError(f"min_chars {self.min_chars} is larger than max_chars {self.max_chars}")
+        return self
+
+
+class MeasureParams(Section):
+    """Section `measure`."""
+
+    max_texts: int = Field(ge=2, description="Most texts of each side to compare; both sides get the same number.")
+    seed: int = Field(ge=0, description="Draws the texts to compare.")
+
+
+class LinearParams(Section):
+    """Section `train.linear`: TF-IDF of character and word n-grams into logistic regression."""
+
+    max_char_ngram: int = Field(ge=2, le=8, description="Longest character n-gram, within words; the shortest is 2.")
+    max_word_ngram: int = Field(ge=1, le=3, description="Longest word n-gram.")
+    inverse_regularization: float = Field(gt=0, description="C of the logistic regression; smaller is stronger.")
+
+
+class TrainParams(Section):
+    """Section `train`."""
+
+    students: list[StudentKind] = Field(min_length=1, description="Kinds of student to train.")
+    sources: list[Literal["synthetic", "human"]] = Field(
+        min_length=1,
+        description="What the curves train on; `human` is passed over in cells without human.csv.",
+    )
+    sizes: list[Annotated[int, Field(ge=2)]] = Field(
+        min_length=1,
+        description="Training sizes of the curves (texts); sizes above what there is are passed over.",
+    )
+    runs: int = Field(ge=1, description="Trainings per source and size, each on its own random subsample.")
+    seed: int = Field(ge=0, description="Draws the subsamples.")
+    linear: LinearParams = Field(description="Settings of the linear student.")
+
+
+class EvaluateParams(Section):
+    """Section `evaluate`."""
+
+    zero_shot: bool = Field(description="Whether the teacher classifies the test texts too, for comparison.")
+    confidence: float = Field(gt=0, lt=1, description="Level of the intervals.")
+    bootstrap_samples: int = Field(ge=100, description="Resamples behind each interval.")
+    seed: int = Field(ge=0, description="Draws the resamples.")
+
+
+class SelectParams(Section):
+    """Section `select`."""
+
+    metric: Literal["accuracy", "macro_f1"] = Field(description="The validation score that decides.")
+
+
+class PackageParams(Section):
+    """Section `package`."""
+
+    name: Name = Field(description="Name of the bento.")
+
+
+class ServeParams(Section):
+    """Section `serve`."""
+
+    host: str = Field(min_length=1, description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(ge=1, le=65535, description="Port to listen on.")
+
+
+class MonitorParams(Section):
+    """Section `monitor`."""
+
+    min_texts: int = Field(ge=1, description="With fewer texts in a language nothing is concluded.")
+    max_label_shift: float = Field(
+        ge=0, le=1, description="Largest total-variation distance between label shares then and now that is no drift."
+    )
+    max_text_shift: float = Field(
+        ge=0, le=1, description="Largest Kolmogorov-Smirnov distance of a text property then and now that is no drift."
+    )
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    cells: list[CellName] = Field(min_length=1, description="What to run: task/language, each with a folder in data/.")
+    teacher: TeacherParams
+    prepare: PrepareParams
+    generate: GenerateParams
+    filter: FilterParams
+    measure: MeasureParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    select: SelectParams
+    package: PackageParams
+    serve: ServeParams
+    monitor: MonitorParams
+
+    @model_validator(mode="after")
+    def _cells_once(self) -> Self:
+        twice = sorted({cell for cell in self.cells if self.cells.count(cell) > 1})
+        if twice:
+            raise ValueError(f"cells names {', '.join(twice)} more than once")
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        ParamsError: If the file is missing, no YAML, or any value is wrong; the message lists every wrong key.
+    """
+    if not path.exists():
+        raise ParamsError(f"{path} is missing; run this in a workspace, or make one with `polydistill init DIR`")
+    return check(Params, read_yaml(path), path)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def check(model: type[Model], content: Any, where: Path) -> Model:
+    """Return `content`, read from the file `where`, as a checked `model`.
+
+    Raises:
+        ParamsError: If any value is wrong; a line for each: where, key, value, and what is allowed.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as exc:
+        lines = [f"{where}: {_explain(dict(error), model)}" for error in exc.errors()]
+        raise ParamsError("\n".join(lines)) from exc
+
+
+def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] == "extra_forbidden":
+        known = list(_section_at(model, error["loc"][:-1]).model_fields)
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(known)}"
+        return f"{key} is no known key; {hint}"
+    if error["type"] == "missing":
+        field = _section_at(model, error["loc"][:-1]).model_fields[str(error["loc"][-1])]
+        return f"{key} is missing; add it ({field.description or 'a section'})"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{key}: {message}"
+    return f"{key}: {error['input']!r} is not allowed; {message[0].lower()}{message[1:]}"
+
+
+def _section_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel]:
+    for part in loc:
+        model = model.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return model

@@ -1,0 +1,67 @@
+"""A classification task: its instruction, its labels and its languages, as task.yaml describes them."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+import langcodes
+from langcodes.tag_parser import LanguageTagError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from polydistill.files import read_yaml
+from polydistill.params import check
+
+
+class Label(BaseModel):
+    """A label of a task."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(min_length=1, pattern=r"^\S+$", description="The label as it stands in the CSV files.")]
+    description: str = Field(min_length=1, description="What the label means, in a sentence; the teacher reads it.")
+    names: dict[str, str] = Field(
+        default={}, description="What speakers call it, by language; read in the teacher's answers."
+    )
+
+
+class Task(BaseModel):
+    """A task in every language."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Also the name of the folder in data/.")]
+    instruction: str = Field(min_length=1, description="What kind of text is classified by what; the teacher reads it.")
+    labels: list[Label] = Field(min_length=2)
+    languages: list[str] = Field(min_length=1, description="BCP 47 tags, for example sl, sw, az, pt-BR.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = []
+        names = self.label_names
+        problems += [f"label `{name}` stands twice" for name in sorted(set(names)) if names.count(name) > 1]
+        tags = self.languages + [tag for label in self.labels for tag in label.names]
+        problems += [f"`{tag}` is no BCP 47 language tag" for tag in dict.fromkeys(tags) if not _is_language(tag)]
+        problems += [f"language `{t}` stands twice" for t in sorted(set(self.languages)) if self.languages.count(t) > 1]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def label_names(self) -> list[str]:
+        """The names of the labels, in the order of the file."""
+        return [label.name for label in self.labels]
+
+
+def _is_language(tag: str) -> bool:
+    try:
+        return langcodes.tag_is_valid(tag) and langcodes.standardize_tag(tag) == tag
+    except LanguageTagError:
+        return False
+
+
+def load_task(path: Path) -> Task:
+    """Read and check a task.yaml.
+
+    Raises:
+        PolydistillError: If the file is missing, no YAML, or anything in it is wrong; the message lists it all.
+    """
+    return check(Task, read_yaml(path), path)

@@ -1,0 +1,40 @@
+"""Builds the folders that steps pass to each other from a few texts written in a test."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from polydistill.files import write_json
+from polydistill.records import QUESTION, SAMPLE, Origin, Record, Source, to_row, write_records, write_rows
+
+Texts = Mapping[str, Sequence[str]]  # label -> texts
+
+
+def records(texts: Texts, origin: Origin = "synthetic", language: str = "sl") -> list[Record]:
+    """Return a record a text, in order."""
+    return [
+        Record(text, label, language, origin, Source(request=f"generate/{label}/0", position=i))
+        for label, of_label in texts.items()
+        for i, text in enumerate(of_label)
+    ]
+
+
+def build_prepared(folder: Path, seeds: Texts, *, human: Texts | None = None, test: Texts | None = None) -> Path:
+    """Write what `prepare` writes for the cell demo/sl, with the labels of `seeds`."""
+    write_records(folder / "seeds.parquet", records(seeds, "seed"))
+    write_records(folder / "human.parquet", records(human or {}, "human"))
+    asked = [{"id": r.id, "text": r.text, "language": r.language} for r in records(test or {}, "human")]
+    write_rows(folder / "questions.parquet", asked, QUESTION)
+    labels = [{"name": label, "description": f"texts about {label}", "names": {}} for label in seeds]
+    task = {"name": "demo", "instruction": "Classify the text.", "labels": labels, "languages": ["sl", "sw", "az"]}
+    counts = {"seeds": len(records(seeds)), "human": len(records(human or {})), "test": len(asked)}
+    facts = {"schema_version": 1, "task": task, "language": "sl", "counts": counts, "removed": [], "warnings": []}
+    write_json(folder / "prepare.json", facts)
+    return folder
+
+
+def build_generated(folder: Path, texts: Texts, *, verdicts: Mapping[str, bool | None] | None = None) -> Path:
+    """Write what `generate` writes; texts not named in `verdicts` are accepted by the teacher."""
+    rows = [to_row(r, verdict=(verdicts or {}).get(r.text, True), verdict_reason="") for r in records(texts)]
+    write_rows(folder / "samples.parquet", rows, SAMPLE)
+    write_json(folder / "usage.json", {"schema_version": 1, "purposes": {}, "unreadable": [], "shortfall": {}})
+    return folder

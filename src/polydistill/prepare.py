@@ -1,0 +1,255 @@
+"""Decides which of a user's texts may be used as what: seeds, human training texts, test texts; none as two of them."""
+
+import csv
+import difflib
+import io
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from polydistill.errors import DataError
+from polydistill.files import new_folder, read_text, write_json
+from polydistill.params import PrepareParams
+from polydistill.records import QUESTION, Origin, Record, Source, write_records, write_rows
+from polydistill.task import Task, load_task
+from polydistill.text import fold
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("text", "label")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A labelled text and where it stands; `line` is the line of the file on which the row starts, from 1."""
+
+    text: str
+    label: str
+    file: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        """File and line, as an editor takes them."""
+        return f"{self.file}:{self.line}"
+
+
+@dataclass
+class Splits:
+    """The rows of a cell, cleaned as far as that can be done, and what was done or could not be done."""
+
+    seeds: list[Row]
+    human: list[Row]
+    test: list[Row]
+    removed: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> list[Row]:
+    """Read a CSV file with the columns `text` and `label`; every fault is added to `problems`, its row left out."""
+    try:
+        content = read_text(path)
+    except DataError as exc:
+        problems.append(str(exc))
+        return []
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+    rows: list[Row] = []
+    header: list[str] = []
+    line = 1
+    try:
+        for cells in reader:
+            where, line = f"{path}:{line}", reader.line_num + 1
+            if not header:
+                header = [name.strip() for name in cells]
+                missing = [name for name in COLUMNS if name not in header]
+                if missing:
+                    stands = ", ".join(header) or "nothing"
+                    problems.append(f"{where}: column {', '.join(missing)} is missing; the header line holds {stands}")
+                    return []
+            elif cells:
+                row = _read_row(
+                    dict(zip(header, cells, strict=False)), len(cells), len(header), labels, where, problems
+                )
+                rows += [row] if row else []
+    except csv.Error as exc:
+        problems.append(f"{path}:{reader.line_num}: not CSV ({exc}); check the quotation marks")
+    if not header:
+        problems.append(f"{path}:1: the file is empty; the header line is text,label")
+    return rows
+
+
+def _read_row(
+    cells: dict[str, str], found: int, wanted: int, labels: Sequence[str], where: str, problems: list[str]
+) -> Row | None:
+    if found != wanted:
+        problems.append(
+            f"{where}: {found} cells, the header has {wanted}; put a text that holds a comma in quotation marks"
+        )
+        return None
+    text, label = cells["text"].strip(), cells["label"].strip()
+    if not text:
+        problems.append(f"{where}: column text: empty")
+    if not label:
+        problems.append(f"{where}: column label: missing")
+    elif label not in labels:
+        close = difflib.get_close_matches(label, labels, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"the task has {', '.join(labels)}"
+        problems.append(f"{where}: column label: unknown label `{label}`; {hint}")
+    if not text or label not in labels:
+        return None
+    file, line = where.rsplit(":", 1)
+    return Row(text, label, file, int(line))
+
+
+def clean(
+    seeds: list[Row], human: list[Row], test: list[Row], *, labels: Sequence[str], wanted: int, allow_leaks: bool
+) -> Splits:
+    """Return the splits with no text in two of them, as equality after `text.fold` goes.
+
+    A repeated text stays where it stands first. Between splits the test set is kept whole, then the seeds, then the
+    human texts. A seed that is a test text goes too, unless fewer than `wanted` seeds of its label would be left: that
+    is a problem, which only `allow_leaks` turns into a warning. A text under two labels is always a problem.
+    """
+    splits = Splits([], [], test)
+    splits.problems += _conflicts([*seeds, *human, *test])
+    in_test = {fold(row.text): row for row in reversed(test)}
+    if repeats := len(test) - len(in_test):
+        splits.warnings.append(
+            f"{repeats} texts of {test[0].file} repeat an earlier one; the test set is kept as it is"
+        )
+
+    seeds = _without(seeds, {}, "repeated in the file", splits)
+    for label in labels:
+        splits.seeds += _choose_seeds(
+            [row for row in seeds if row.label == label], label, in_test, wanted, splits, allow_leaks
+        )
+    human = _without(human, in_test, "stands in the test set", splits)
+    human = _without(human, {fold(row.text): row for row in splits.seeds}, "stands among the seeds", splits)
+    splits.human = _without(human, {}, "repeated in the file", splits)
+    return splits
+
+
+def _choose_seeds(
+    seeds: list[Row], label: str, in_test: dict[str, Row], wanted: int, splits: Splits, allow_leaks: bool
+) -> list[Row]:
+    clean_seeds = [row for row in seeds if fold(row.text) not in in_test]
+    if len(clean_seeds) >= wanted:
+        return _without(seeds, in_test, "stands in the test set", splits)[:wanted]
+    if len(seeds) < wanted:
+        file = f"{seeds[0].file}: " if seeds else ""
+        splits.problems.append(
+            f"{file}label `{label}` has {len(seeds)} different seeds, wanted {wanted}; "
+            "add some, or lower params.yaml:prepare.seeds_per_label"
+        )
+    for row in seeds:
+        if fold(row.text) in in_test:
+            leak = f"{row.where}: this seed stands in the test set too ({in_test[fold(row.text)].where})"
+            if allow_leaks:
+                splits.warnings.append(f"{leak}; kept, as params.yaml:prepare.allow_leaks says")
+            else:
+                splits.problems.append(f"{leak}; replace it, or name the cell in params.yaml:prepare.allow_leaks")
+    return seeds[:wanted]
+
+
+def _without(rows: list[Row], taken: dict[str, Row], reason: str, splits: Splits) -> list[Row]:
+    """Leave out the rows whose text is among `taken`, or, where that is empty, repeats an earlier row."""
+    first = dict(taken)
+    kept = []
+    for row in rows:
+        key = fold(row.text)
+        if key in first:
+            place = {"file": row.file, "line": row.line, "text": row.text, "label": row.label}
+            splits.removed.append({**place, "reason": reason, "same_as": first[key].where})
+        else:
+            kept.append(row)
+            if not taken:
+                first[key] = row
+    return kept
+
+
+def _conflicts(rows: Iterable[Row]) -> list[str]:
+    """Return a line for each text that stands under two labels or more."""
+    places: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in rows:
+        places[fold(row.text)].setdefault(row.label, row)
+    return [
+        f"{first.where}: column label: this text is `{first.label}` here, "
+        + ", ".join(f"`{row.label}` at {row.where}" for row in others)
+        + "; keep one label"
+        for first, *others in map(lambda found: found.values(), places.values())
+        if others
+    ]
+
+
+def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path, params: PrepareParams) -> None:
+    """Check the inputs of a cell and write its clean splits.
+
+    Args:
+        task_folder: Holds task.yaml and a folder a language with seeds.csv, test.csv and, optionally, human.csv.
+        language: BCP 47 tag, one of the task's languages.
+        prepared: Folder to write: seeds.parquet, human.parquet, questions.parquet (test texts without labels),
+            prepare.json.
+        heldout: Folder to write: test.parquet, the labelled test set, which `evaluate` alone may read.
+        params: Section `prepare` of params.yaml.
+
+    Raises:
+        DataError: If anything in the inputs is wrong; the message names every fault with file, line and column.
+    """
+    task = load_task(task_folder / "task.yaml")
+    problems = _task_problems(task, task_folder, language)
+    folder = task_folder / language
+    read = {}
+    for name in ("seeds", "human", "test"):
+        path = folder / f"{name}.csv"
+        absent = name == "human" and not path.exists()
+        read[name] = [] if absent else read_labelled(path, task.label_names, problems)
+    splits = clean(
+        **read,
+        labels=task.label_names,
+        wanted=params.seeds_per_label,
+        allow_leaks=f"{task_folder.name}/{language}" in params.allow_leaks,
+    )
+    problems += splits.problems
+    if problems:
+        raise DataError("\n".join(dict.fromkeys(problems)))
+
+    def records(rows: list[Row], origin: Origin) -> list[Record]:
+        return [Record(r.text, r.label, language, origin, Source(file=Path(r.file).name, line=r.line)) for r in rows]
+
+    seeds, human, test = records(splits.seeds, "seed"), records(splits.human, "human"), records(splits.test, "human")
+    with new_folder(heldout) as out:
+        write_records(out / "test.parquet", test)
+    with new_folder(prepared) as out:
+        write_records(out / "seeds.parquet", seeds)
+        write_records(out / "human.parquet", human)
+        write_rows(
+            out / "questions.parquet", [{"id": r.id, "text": r.text, "language": r.language} for r in test], QUESTION
+        )
+        facts = {
+            "schema_version": 1,
+            "task": task.model_dump(),
+            "language": language,
+            "counts": {"seeds": len(seeds), "human": len(human), "test": len(test)},
+            "removed": splits.removed,
+            "warnings": splits.warnings,
+        }
+        write_json(out / "prepare.json", facts)
+    for warning in splits.warnings:
+        log.warning("%s", warning)
+    for (file, reason), n in Counter((row["file"], row["reason"]) for row in splits.removed).items():
+        log.info("%s: left out %d texts, each %s", file, n, reason)
+    log.info("%d seeds, %d human texts, %d test texts", len(seeds), len(human), len(test))
+
+
+def _task_problems(task: Task, folder: Path, language: str) -> list[str]:
+    problems = []
+    if task.name != folder.name:
+        problems.append(f"{folder / 'task.yaml'}: name: `{task.name}` is not the name of its folder, `{folder.name}`")
+    if language not in task.languages:
+        known = ", ".join(task.languages)
+        problems.append(f"{folder / 'task.yaml'}: languages: `{language}` is not among {known}; add it, or mend cells")
+    return problems

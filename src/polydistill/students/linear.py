@@ -1,0 +1,96 @@
+"""The linear student: what counts is which character and word n-grams a text has."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion
+from sklearn.utils.validation import check_is_fitted
+
+from polydistill.errors import DataError
+from polydistill.files import explained, read_json, write_json
+from polydistill.students.base import Student
+
+
+class LinearStudent(Student):
+    """TF-IDF of character and word n-grams into multinomial logistic regression; seconds on a CPU, no download."""
+
+    def __init__(
+        self,
+        *,
+        max_char_ngram: int = 5,
+        max_word_ngram: int = 2,
+        inverse_regularization: float = 10.0,
+        seed: int = 0,
+    ) -> None:
+        self.max_char_ngram = max_char_ngram
+        self.max_word_ngram = max_word_ngram
+        self.inverse_regularization = inverse_regularization
+        self.seed = seed
+
+    def fit(self, texts: Sequence[str], labels: Sequence[str]) -> Self:
+        """Train from scratch.
+
+        Raises:
+            DataError: If the texts have fewer than two labels.
+        """
+        if len(set(labels)) < 2:
+            raise DataError(f"a student needs texts of two labels or more, got {sorted(set(labels))}")
+        self.vectorizer_ = self._vectorizer()
+        features = self.vectorizer_.fit_transform(texts)
+        model = LogisticRegression(C=self.inverse_regularization, max_iter=1000, random_state=self.seed)
+        model.fit(features, labels)
+        self.classes_ = [str(label) for label in model.classes_]
+        # With two labels scikit-learn keeps one row of weights; a zero row for the first lets softmax serve both.
+        weights, bias = model.coef_, model.intercept_
+        if len(self.classes_) == 2:
+            weights, bias = np.vstack([np.zeros_like(weights), weights]), np.concatenate([[0.0], bias])
+        self.weights_, self.bias_ = weights.astype(np.float32), bias.astype(np.float32)
+        return self
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Return probabilities, float64 of shape (n_texts, n_labels), columns in `classes_` order."""
+        check_is_fitted(self, "weights_")
+        scores = np.asarray(self.vectorizer_.transform(texts) @ self.weights_.T, dtype=np.float64) + self.bias_
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities: np.ndarray = scores / scores.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def save(self, folder: Path) -> None:
+        """Write student.json (settings, labels), terms.json (the n-grams) and arrays.npz (weights)."""
+        check_is_fitted(self, "weights_")
+        write_json(folder / "student.json", {"kind": "linear", "settings": self.get_params(), "labels": self.classes_})
+        terms = {name: list(part.get_feature_names_out()) for name, part in self.vectorizer_.transformer_list}
+        (folder / "terms.json").write_text(json.dumps(terms, ensure_ascii=False) + "\n", encoding="utf-8")
+        weights: dict[str, Any] = {f"idf_{name}": part.idf_ for name, part in self.vectorizer_.transformer_list}
+        np.savez_compressed(folder / "arrays.npz", weights=self.weights_, bias=self.bias_, **weights)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Return the student that `save` wrote.
+
+        Raises:
+            DataError: If a file is missing or damaged.
+        """
+        facts, terms = read_json(folder / "student.json"), read_json(folder / "terms.json")
+        student = cls(**facts["settings"])
+        student.classes_ = facts["labels"]
+        with explained(folder / "arrays.npz", "read"), np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+            student.weights_, student.bias_ = arrays["weights"], arrays["bias"]
+            student.vectorizer_ = student._vectorizer()
+            for name, part in student.vectorizer_.transformer_list:
+                part.vocabulary = {term: i for i, term in enumerate(terms[name])}
+                part.idf_ = arrays[f"idf_{name}"]
+        if student.weights_.shape != (len(student.classes_), sum(map(len, terms.values()))):
+            raise DataError(f"{folder}: weights of shape {student.weights_.shape} do not fit; train the student again")
+        return student
+
+    def _vectorizer(self) -> FeatureUnion:
+        shared: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32}
+        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, self.max_char_ngram), **shared)
+        of_words = TfidfVectorizer(ngram_range=(1, self.max_word_ngram), token_pattern=r"\b\w+\b", **shared)
+        return FeatureUnion([("characters", characters), ("words", of_words)])

@@ -1,0 +1,173 @@
+"""Decides what is told of one cell: the facts of all its steps on one card, with examples of what was rejected."""
+
+import logging
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from polydistill.cell import Card
+from polydistill.errors import DataError
+from polydistill.files import new_folder, read_json, require_input, write_json
+from polydistill.records import REJECTED, read_rows
+from polydistill.task import language_name
+
+log = logging.getLogger(__name__)
+
+Json = Mapping[str, Any]
+
+EXAMPLES = 3
+MAX_CHARACTERS = 280
+# Below it a difference between synthetic and human text counts as one; each property is tested by itself.
+SIGNIFICANCE = 0.05
+
+
+def pick_examples(rows: Iterable[Json]) -> list[dict[str, str]]:
+    """Return the shortest rejected texts that a person can read, at most `EXAMPLES`; their order does not matter.
+
+    A text without any letter comes last, since it shows little. Long texts are cut.
+    """
+
+    def order(row: Json) -> tuple[bool, int, str, str, str]:
+        text = row["text"]
+        return not any(c.isalpha() for c in text), len(text), text, row["label"], row["detail"] or ""
+
+    chosen = sorted(rows, key=order)[:EXAMPLES]
+    return [{"text": cut(r["text"]), "label": r["label"], "detail": cut(r["detail"] or "")} for r in chosen]
+
+
+def cut(text: str) -> str:
+    """Return the text with at most `MAX_CHARACTERS` characters, and control characters made visible."""
+    shown = "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+    return shown if len(shown) <= MAX_CHARACTERS else shown[: MAX_CHARACTERS - 1].rstrip() + "…"
+
+
+def by_frequency(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Return reasons and their counts, most frequent first, equal ones by name; a reason that never came up is out."""
+    return sorted(((r, n) for r, n in reasons.items() if n), key=lambda item: (-item[1], item[0]))
+
+
+def groups(reasons: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return reasons and their counts as rows, in the order of `by_frequency`."""
+    return [{"reason": cut(reason), "count": n} for reason, n in by_frequency(reasons)]
+
+
+def build_card(
+    *,
+    prepare: Json,
+    usage: Json,
+    filtering: Json,
+    rejected: Sequence[Json],
+    diversity: Json,
+    evaluation: Json,
+    winner: Json,
+) -> Card:
+    """Return the card that the JSON files of a cell and its rows of rejected.parquet make.
+
+    Raises:
+        DataError: If the files are not of one cell, or do not hold what their step writes.
+    """
+    task = prepare["task"]
+    cells = {
+        "prepared": f"{task['name']}/{prepare['language']}",
+        "evaluated": f"{evaluation['task']}/{evaluation['language']}",
+        "selected": f"{winner['task']}/{winner['language']}",
+    }
+    if len(set(cells.values())) > 1:
+        found = ", ".join(f"{folder} is of {cell}" for folder, cell in cells.items())
+        raise DataError(f"the folders are not of one cell: {found}; give those of one")
+    unreadable = Counter(reply["reason"] for reply in usage["unreadable"])
+    verdicts = {
+        name: {
+            "test": drift["test"],
+            "statistic": drift["statistic"],
+            "p_value": drift["p_value"],
+            "differs": None if drift["p_value"] is None else drift["p_value"] < SIGNIFICANCE,
+        }
+        for name, drift in diversity["drift"].items()
+    }
+    zero_shot = evaluation["teacher"]
+    content = {
+        "task": {"name": task["name"], "instruction": task["instruction"]},
+        "language": prepare["language"],
+        "language_name": language_name(prepare["language"]),
+        "labels": [
+            {
+                "name": label["name"],
+                "description": label["description"],
+                **filtering["by_label"].get(label["name"], {"accepted": 0, "rejected": 0}),
+            }
+            for label in task["labels"]
+        ],
+        "counts": {**prepare["counts"], **{key: filtering[key] for key in ("generated", "accepted", "rejected")}},
+        "removed": groups(Counter(row["reason"] for row in prepare["removed"])),
+        "warnings": prepare["warnings"],
+        "confidence": evaluation["confidence"],
+        "teacher": {
+            **usage["teacher"],
+            "zero_shot_model": zero_shot["model"],
+            **{key: zero_shot[key] for key in ("accuracy", "macro_f1", "interval", "abstained", "note")},
+        },
+        "students": evaluation["students"],
+        "generation": {
+            "unreadable": unreadable.total(),
+            "unreadable_reasons": groups(unreadable)[:EXAMPLES],
+            "shortfall": {label: missing for label, missing in usage["shortfall"].items() if missing},
+        },
+        "checks": {check: filtering[check]["checked"] for check in ("language", "self_revision")},
+        "rejected": [
+            {
+                "reason": reason,
+                "count": n,
+                "meaning": filtering["reasons"][reason],
+                "examples": pick_examples(r for r in rejected if r["reason"] == reason),
+            }
+            for reason, n in by_frequency(filtering["by_reason"])
+        ],
+        "diversity": {**{key: diversity[key] for key in ("compared_with", "n", "measures")}, "drift": verdicts},
+        "winner": {key: winner[key] for key in ("student", "metric", "reason", "validation", "digests")},
+    }
+    return Card.model_validate(content)
+
+
+def run_card(
+    prepared: Path, generated: Path, filtered: Path, measured: Path, evaluated: Path, selected: Path, card: Path
+) -> None:
+    """Write `card/card.json`: all that the report page and the model card say of a cell.
+
+    Raises:
+        DataError: If a folder lacks a file, or they are not of one cell.
+    """
+
+    def facts(folder: Path, name: str, step: str) -> Any:
+        return read_json(require_input(folder / name, step))
+
+    rejected = read_rows(require_input(filtered / "rejected.parquet", "filter"), REJECTED)
+    try:
+        content = build_card(
+            prepare=facts(prepared, "prepare.json", "prepare"),
+            usage=facts(generated, "usage.json", "generate"),
+            filtering=facts(filtered, "filter.json", "filter"),
+            rejected=rejected,
+            diversity=facts(measured, "diversity.json", "measure"),
+            evaluation=facts(evaluated, "evaluation.json", "evaluate"),
+            winner=facts(selected, "winner.json", "select"),
+        )
+    except (KeyError, ValidationError) as exc:
+        raise DataError(
+            f"cannot make {card}: a step's file lacks or misstates {_key(exc)}; run the steps of this cell again"
+        ) from exc
+    with new_folder(card) as folder:
+        write_json(folder / "card.json", content.model_dump(mode="json"))
+    counts = content.counts
+    log.info("%d of %d texts accepted, winner %s", counts.accepted, counts.generated, content.winner.student)
+
+
+def _key(exc: KeyError | ValidationError) -> str:
+    if isinstance(exc, KeyError):
+        return f"`{exc.args[0]}`"
+    error = exc.errors()[0]
+    return f"`{'.'.join(map(str, error['loc']))}` ({error['msg']})"

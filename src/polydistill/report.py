@@ -1,0 +1,185 @@
+"""Decides how a whole run is shown: one self-contained page over all cells, and the rows of its table as JSON."""
+
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from polydistill import charts
+from polydistill.cell import Card, Measure, read_card
+from polydistill.errors import DataError
+from polydistill.files import new_folder, require_input, write_json
+from polydistill.summary import MINUS, NONE, SPACE, between, headline, overtaking, percent, points, summarise
+
+log = logging.getLogger(__name__)
+
+
+def overtaking_sentence(card: Card) -> str:
+    """Return where the winner overtakes the teacher, in a sentence."""
+    student, teacher, kind = card.winning, card.teacher.accuracy, card.winner.student
+    final = student.final
+    size = student.overtakes_teacher_at
+    trained = f"trained on all {final.size:,} accepted texts"
+    if teacher is None:
+        return (
+            f"The {kind} student, {trained}, reaches {percent(final.accuracy)}. "
+            "The teacher has no scores on the test texts, so there is nothing to overtake."
+        )
+    if size is not None:
+        start = f"From {size:,} synthetic training texts on the {kind} student is more accurate than its teacher"
+        for point in student.curve:
+            if point.source == "synthetic" and point.size == size:
+                runs = f" on average over {point.runs} runs" if point.runs > 1 else ""
+                return f"{start}: {percent(point.mean)}{runs}, against {percent(teacher)}."
+        return f"{start}, which reaches {percent(teacher)}."
+    if final.accuracy > teacher:
+        return (
+            f"Only the final {kind} student, {trained}, overtakes its teacher: "
+            f"{percent(final.accuracy)} against {percent(teacher)}."
+        )
+    return (
+        f"The {kind} student does not overtake its teacher: {trained}, it reaches {percent(final.accuracy)}, "
+        f"the teacher {percent(teacher)}."
+    )
+
+
+def certainty_sentence(card: Card) -> str:
+    """Return whether the teacher's score lies in the winner's interval; nothing without a difference to judge."""
+    teacher, interval = card.teacher.accuracy, card.winning.final.interval.accuracy
+    if teacher is None or teacher == card.winning.final.accuracy:
+        return ""
+    name = f"{_level(card)} interval of the final student ({between(interval)}{SPACE}%)"
+    if interval[0] <= teacher <= interval[1]:
+        chance = f"on {card.counts.test:,} test texts the difference may be chance"
+        return f"The teacher's score lies inside the {name}: {chance}."
+    return f"The teacher's score lies outside the {name}."
+
+
+def _level(card: Card) -> str:
+    return f"{100 * card.confidence:g}{SPACE}%"
+
+
+def relative(measure: Measure) -> str:
+    """Return how much the synthetic side is above or below the human one, "−15 %"; a dash where that says nothing."""
+    if measure.synthetic is None or not measure.human:
+        return NONE
+    change = round(100 * (measure.synthetic / measure.human - 1))
+    return f"{'+' if change > 0 else MINUS if change < 0 else ''}{abs(change)}{SPACE}%"
+
+
+def number(value: float | None) -> str:
+    """Return a measure with about three digits, None as a dash."""
+    if value is None:
+        return NONE
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{digits}f}".replace("-", MINUS)
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value with three digits, None as a dash."""
+    return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def words(name: str) -> str:
+    """Return a name of ours, such as `near_duplicate`, as words."""
+    return name.replace("_", " ")
+
+
+def render(cards: Sequence[Card]) -> str:
+    """Return the page; cells stand by task, then by the name of the language."""
+    cards = in_order(cards)
+    page = _environment().get_template("report.html.j2")
+    tasks = {name: list(of_task) for name, of_task in groupby(cards, key=lambda card: card.task.name)}
+    summary = summarise(cards)
+    return page.render(
+        headline=headline(summary.rows),
+        summary=summary,
+        means={mean.task: mean for mean in summary.means},
+        tasks=tasks,
+        overviews={name: _overview(name, of_task) for name, of_task in tasks.items() if len(of_task) > 1},
+        curves={card.name: _curves(card) for card in cards},
+        teachers=sorted({card.teacher.model or card.teacher.kind for card in cards}),
+    )
+
+
+def in_order(cards: Sequence[Card]) -> list[Card]:
+    """Return the cards by task, then by the name of the language."""
+    return sorted(cards, key=lambda card: (card.task.name, card.language_name, card.language))
+
+
+def _curves(card: Card) -> dict[str, str]:
+    """Return a chart for each student that has a curve, the winner's first."""
+    kinds = sorted(card.students, key=lambda kind: (kind != card.winner.student, kind))
+    return {
+        kind: charts.learning_curve(
+            card.students[kind],
+            card.teacher.accuracy,
+            f"{card.language_name}, {card.task.name}: accuracy of the {kind} student by number of training texts",
+        )
+        for kind in kinds
+        if card.students[kind].curve
+    }
+
+
+def _overview(task: str, cards: Sequence[Card]) -> str:
+    return charts.overview(cards, f"{task}: accuracy of student and teacher in each language")
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("polydistill"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=percent, points=points, between=between, number=number, p_value=p_value, words=words, relative=relative
+    )
+    environment.globals.update(
+        overtaking=overtaking,
+        overtaking_sentence=overtaking_sentence,
+        certainty_sentence=certainty_sentence,
+        level=_level,
+    )
+    return environment
+
+
+def read_cards(cards: Path) -> list[Card]:
+    """Read every `<task>/<language>/card.json` below a folder.
+
+    Raises:
+        DataError: If there is none, one is damaged, or two are of the same cell.
+    """
+    found: dict[str, Path] = {}
+    read = []
+    for path in sorted(require_input(cards, "card").glob("*/*/card.json")):
+        if any(part.startswith(".") for part in path.relative_to(cards).parts):
+            continue
+        card = read_card(path)
+        if card.name in found:
+            raise DataError(f"{path} and {found[card.name]} are both of {card.name}; remove one")
+        found[card.name] = path
+        read.append(card)
+    if not read:
+        raise DataError(f"{cards} holds no <task>/<language>/card.json; run `polydistill card` first")
+    return read
+
+
+def run_report(cards: Path, report: Path) -> None:
+    """Write `report/index.html`, the page over all cells, and `report/summary.json`, its table.
+
+    Args:
+        cards: The folder with `<task>/<language>/card.json`.
+        report: The folder to write.
+
+    Raises:
+        DataError: If there is no card, or one cannot be used.
+    """
+    read = in_order(read_cards(cards))
+    with new_folder(report) as folder:
+        (folder / "index.html").write_text(render(read), encoding="utf-8")
+        write_json(folder / "summary.json", summarise(read).model_dump(mode="json"))
+    log.info("%d cells on %s", len(read), report / "index.html")

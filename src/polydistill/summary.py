@@ -1,0 +1,190 @@
+"""The table over all cells: teacher beside student, for the report page, for summary.json and for the terminal."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from polydistill.cell import Card, Facts, Interval
+from polydistill.errors import DataError
+from polydistill.files import read_json, require_input
+
+MINUS = "\N{MINUS SIGN}"
+SPACE = "\N{NO-BREAK SPACE}"
+NONE = "\N{EN DASH}"
+
+
+class Row(Facts):
+    """A cell; the student is the winner, trained on all accepted texts. `gap` is student less teacher."""
+
+    task: str
+    language: str
+    language_name: str
+    winner: str
+    teacher_accuracy: float | None
+    student_accuracy: float
+    student_interval: Interval
+    gap: float | None
+    overtakes_teacher_at: int | None
+    accepted: int
+    generated: int
+
+
+class Mean(Facts):
+    """Plain means over the languages of a task; the teacher's is null unless it answered in all of them."""
+
+    task: str
+    languages: int
+    teacher_accuracy: float | None
+    student_accuracy: float
+    gap: float | None
+
+
+class Summary(Facts):
+    """What summary.json holds."""
+
+    schema_version: Literal[1] = 1
+    rows: list[Row]
+    means: list[Mean]
+
+
+def summarise(cards: Sequence[Card]) -> Summary:
+    """Return a row a card, in the order of the cards, and the means of the tasks with several languages."""
+    rows = [_row(card) for card in cards]
+    by_task = {row.task: [other for other in rows if other.task == row.task] for row in rows}
+    return Summary(rows=rows, means=[_mean(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1])
+
+
+def _row(card: Card) -> Row:
+    final, teacher = card.winning.final, card.teacher.accuracy
+    return Row(
+        task=card.task.name,
+        language=card.language,
+        language_name=card.language_name,
+        winner=card.winner.student,
+        teacher_accuracy=teacher,
+        student_accuracy=final.accuracy,
+        student_interval=final.interval.accuracy,
+        gap=_gap(final.accuracy, teacher),
+        overtakes_teacher_at=card.winning.overtakes_teacher_at,
+        accepted=card.counts.accepted,
+        generated=card.counts.generated,
+    )
+
+
+def _mean(task: str, rows: Sequence[Row]) -> Mean:
+    teachers = [row.teacher_accuracy for row in rows if row.teacher_accuracy is not None]
+    teacher = statistics.fmean(teachers) if len(teachers) == len(rows) else None
+    student = statistics.fmean(row.student_accuracy for row in rows)
+    return Mean(
+        task=task,
+        languages=len(rows),
+        teacher_accuracy=teacher,
+        student_accuracy=student,
+        gap=_gap(student, teacher),
+    )
+
+
+def _gap(student: float, teacher: float | None) -> float | None:
+    return None if teacher is None else round(student - teacher, 10)
+
+
+def percent(share: float | None) -> str:
+    """Return a share as "84.3 %", None as a dash."""
+    return NONE if share is None else f"{100 * share:.1f}{SPACE}%"
+
+
+def points(gap: float | None) -> str:
+    """Return a difference of shares in percentage points, "+6.2" or "−1.0"; None as a dash."""
+    if gap is None:
+        return NONE
+    shown = f"{abs(100 * gap):.1f}"
+    sign = "" if float(shown) == 0 else "+" if gap > 0 else MINUS
+    return f"{sign}{shown}"
+
+
+def between(interval: Interval) -> str:
+    """Return an interval of shares as "81.0–87.4"."""
+    return f"{100 * interval[0]:.1f}\N{EN DASH}{100 * interval[1]:.1f}"
+
+
+def overtaking(row: Row) -> str:
+    """Return from how many texts on the student is ahead of its teacher; "all" where only the final student is."""
+    if row.gap is None:
+        return NONE
+    if row.overtakes_teacher_at is not None:
+        return f"{row.overtakes_teacher_at:,}"
+    return "all" if row.gap > 0 else "never"
+
+
+def headline(rows: Iterable[Row]) -> str:
+    """Return the result over all cells in a sentence."""
+    rows = list(rows)
+    unit = "languages" if len({row.task for row in rows}) == 1 else "cells (a task in a language)"
+    scored = [row for row in rows if row.gap is not None]
+    if not scored:
+        return "The teacher has no scores here, so the students stand alone."
+    ahead = sum(row.gap > 0 for row in scored if row.gap is not None)
+    teacher = statistics.fmean(row.teacher_accuracy for row in scored if row.teacher_accuracy is not None)
+    student = statistics.fmean(row.student_accuracy for row in scored)
+    if len(scored) == 1:
+        verdict = "is more accurate" if ahead else "is not more accurate"
+        return f"The student {verdict} than its teacher: {percent(student)} against {percent(teacher)}."
+    return (
+        f"In {ahead} of {len(scored)} {unit} the student is more accurate than its teacher; "
+        f"on average {percent(student)} against {percent(teacher)}."
+    )
+
+
+def summary_table(report: Path) -> Table:
+    """Return the table of report/summary.json for a terminal.
+
+    Raises:
+        DataError: If the file is missing or is no summary of this version.
+    """
+    path = require_input(report / "summary.json", "report")
+    try:
+        summary = Summary.model_validate(read_json(path))
+    except ValidationError as exc:
+        raise DataError(f"{path} is no summary of this version; run `polydistill report` again") from exc
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("language")
+    for name in ("teacher", "student", "interval", "gap", "overtakes\nat", "accepted"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("winner")
+    means = {mean.task: mean for mean in summary.means}
+    for task, rows in groupby(summary.rows, key=lambda row: row.task):
+        _add(table, Text(task, style="bold"))
+        for row in rows:
+            _add(
+                table,
+                f"{row.language_name} {row.language}",
+                percent(row.teacher_accuracy),
+                percent(row.student_accuracy),
+                between(row.student_interval),
+                _styled(row.gap),
+                overtaking(row),
+                f"{row.accepted}/{row.generated}",
+                row.winner,
+            )
+        if mean := means.get(task):
+            scores = percent(mean.teacher_accuracy), percent(mean.student_accuracy)
+            _add(table, f"mean of {mean.languages}", *scores, "", _styled(mean.gap), style="dim")
+        table.add_section()
+    table.caption, table.caption_justify = headline(summary.rows).replace(SPACE, ""), "left"
+    return table
+
+
+def _styled(gap: float | None) -> Text:
+    return Text(points(gap), style="" if not gap else "green" if gap > 0 else "yellow")
+
+
+def _add(table: Table, *cells: str | Text, style: str = "") -> None:
+    # Text, not str: rich would read square brackets in a name as markup.
+    table.add_row(*(c if isinstance(c, Text) else Text(c) for c in cells), style=style)

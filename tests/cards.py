@@ -1,0 +1,156 @@
+"""Builds cards, the facts of a cell, with numbers that a reader can check by eye."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polydistill.cell import Card
+from polydistill.files import write_json
+
+LABELS = ("book_appointment", "cancel_appointment", "opening_hours", "prescription", "test_results")
+NAMES = {"sl": "Slovenian", "sw": "Swahili", "az": "Azerbaijani", "ar": "Arabic"}
+
+
+def interval(middle: float, half: float = 0.07) -> tuple[float, float]:
+    return round(middle - half, 4), round(min(middle + half, 1), 4)
+
+
+def point(source: str, size: int, mean: float, half: float = 0.03, runs: int = 20) -> dict[str, Any]:
+    f1 = round(mean - 0.01, 4)
+    return {
+        "source": source,
+        "size": size,
+        "runs": runs,
+        "mean": mean,
+        "std": half,
+        "interval": interval(mean, half),
+        "macro_f1": {"mean": f1, "std": half, "interval": interval(f1, half)},
+    }
+
+
+def rejection(
+    reason: str, count: int, *texts: tuple[str, str], meaning: str = "what the reason means"
+) -> dict[str, Any]:
+    examples = [{"text": text, "label": LABELS[0], "detail": detail} for text, detail in texts]
+    return {"reason": reason, "count": count, "meaning": meaning, "examples": examples}
+
+
+def make_card(
+    language: str = "sl",
+    task: str = "clinic",
+    *,
+    teacher: float | None = 0.78,
+    synthetic: Mapping[int, float] | None = None,
+    human: Mapping[int, float] | None = None,
+    final: float = 0.85,
+    overtakes: int | None = 100,
+    rejected: Sequence[dict[str, Any]] | None = None,
+    **changes: Any,
+) -> Card:
+    """Return the card of a cell with 263 accepted texts of 300; `changes` replace whole keys of it."""
+    synthetic = {10: 0.42, 20: 0.56, 50: 0.71, 100: 0.79, 200: 0.83} if synthetic is None else synthetic
+    human = {10: 0.44, 20: 0.6, 50: 0.76, 100: 0.85} if human is None else human
+    if rejected is None:
+        rejected = [rejection("near_duplicate", 25, ("Dober dan!", "0.83 like: Dober dan.")), rejection("markup", 12)]
+    curve = [point("synthetic", n, mean, 0.4 / n**0.5) for n, mean in synthetic.items()]
+    curve += [point("human", n, mean, 0.4 / n**0.5) for n, mean in human.items()]
+    scores = {"accuracy": final, "macro_f1": round(final - 0.01, 4)}
+    content = {
+        "task": {"name": task, "instruction": "Classify what a patient writes to the reception of a health clinic."},
+        "language": language,
+        "language_name": NAMES.get(language, language),
+        "labels": [{"name": label, "description": f"about {label}", "accepted": 53, "rejected": 7} for label in LABELS],
+        "counts": {
+            "seeds": 50,
+            "human": 100 if human else 0,
+            "test": 100,
+            "generated": 300,
+            "accepted": 263,
+            "rejected": 37,
+        },
+        "removed": [],
+        "warnings": [],
+        "confidence": 0.95,
+        "teacher": {
+            "kind": "recorded",
+            "model": "Llama-3-70B-Instruct",
+            "zero_shot_model": None if teacher is None else "Llama-3-70B-Instruct",
+            "accuracy": teacher,
+            "macro_f1": None if teacher is None else round(teacher - 0.02, 4),
+            "interval": None
+            if teacher is None
+            else {"accuracy": interval(teacher), "macro_f1": interval(teacher - 0.02)},
+            "abstained": None if teacher is None else 6,
+            "note": "zero-shot was switched off" if teacher is None else "",
+        },
+        "students": {
+            "linear": {
+                "final": {
+                    "size": 263,
+                    **scores,
+                    "interval": {"accuracy": interval(final), "macro_f1": interval(final - 0.01)},
+                },
+                "overtakes_teacher_at": overtakes,
+                "curve": curve,
+            }
+        },
+        "generation": {
+            "unreadable": 2,
+            "unreadable_reasons": [{"reason": "no JSON list in the reply", "count": 2}],
+            "shortfall": {"prescription": 4},
+        },
+        "checks": {"language": True, "self_revision": True},
+        "rejected": list(rejected),
+        "diversity": {
+            "compared_with": "human" if human else "seed",
+            "n": 100 if human else 50,
+            "measures": {
+                "compression_ratio": {
+                    "synthetic": 2.41,
+                    "human": 2.06,
+                    "meaning": "bytes before over bytes after zlib; higher = more repetitive",
+                },
+                "distinct_2": {
+                    "synthetic": 0.712,
+                    "human": 0.843,
+                    "meaning": "share of the neighbouring words that are different pairs; higher = more varied",
+                },
+                "intra_class_distance": {
+                    "synthetic": 0.861,
+                    "human": 0.902,
+                    "meaning": "mean cosine distance of two texts of a label; higher = more varied",
+                },
+                "mean_characters": {"synthetic": 71.4, "human": 52.9, "meaning": "characters per text"},
+            },
+            "drift": {
+                "characters": {
+                    "test": "Kolmogorov-Smirnov",
+                    "statistic": 0.31,
+                    "p_value": 0.0001,
+                    "differs": True,
+                },
+                "label": {"test": "chi-square", "statistic": 1.2, "p_value": 0.878, "differs": False},
+                "share of capitals": {
+                    "test": "Kolmogorov-Smirnov",
+                    "statistic": 0.22,
+                    "p_value": 0.016,
+                    "differs": True,
+                },
+            },
+        },
+        "winner": {
+            "student": "linear",
+            "metric": "accuracy",
+            "reason": "the only student that was trained",
+            "validation": {"linear": {"accuracy": 0.868, "macro_f1": 0.866, "n": 53, "bytes": 412_000}},
+            "digests": {"model": "a3f1" * 16, "accepted": "09bc" * 16},
+        },
+    }
+    return Card.model_validate({**content, **changes})
+
+
+def write_cards(folder: Path, *cards: Card) -> Path:
+    """Write cards where `polydistill card` writes them, below `folder`."""
+    for card in cards:
+        write_json(folder / card.task.name / card.language / "card.json", card.model_dump(mode="json"))
+    return folder

@@ -1,0 +1,363 @@
+"""What the page over all cells says and shows; how it looks is up to tests/browser."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from cards import interval, make_card, point, rejection, write_cards
+from polydistill.cell import Card, DriftTest, Measure
+from polydistill.charts import readable_ticks
+from polydistill.errors import DataError
+from polydistill.files import read_json
+from polydistill.report import certainty_sentence, number, overtaking_sentence, p_value, relative, render, run_report
+
+HOSTILE = "</p><script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>"
+VOID = {"meta", "link", "br", "img"}
+
+
+class Page(HTMLParser):
+    """Collects the visible texts, and what the elements are; complains of one that is not closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += " " + data
+
+    @property
+    def said(self) -> str:
+        return " ".join(self.text.split())
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+    @property
+    def charts(self) -> list[str | None]:
+        return [attrs["aria-label"] for tag, attrs in self.elements if tag == "svg" and attrs.get("class") == "chart"]
+
+
+def cell(page: str, name: str) -> str:
+    """Return the text of one cell's section."""
+    return Page(re.split(r'(?=<section class="cell")|</main>', page.split(f'id="{name}">')[1])[0] + "<p>").said
+
+
+def test_one_language() -> None:
+    page = Page(render([make_card("sl", teacher=0.78, final=0.85)]))
+    assert "The student is more accurate than its teacher: 85.0 % against 78.0 %." in page.said
+    assert "263 of 300 generated texts were accepted, 37 rejected" in page.said
+    assert (
+        "near duplicate 25 what the reason means Dober dan! meant as book_appointment · 0.83 like: Dober dan."
+        in page.said
+    )
+    assert (
+        "distinct 2 share of the neighbouring words that are different pairs; higher = more varied 0.712 0.843 −16 %"
+        in page.said
+    )
+    assert "Told apart from human text by characters, share of capitals." in page.said
+    assert "2 replies of the teacher could not be read: no JSON list in the reply" in page.said
+    assert "4 missing for prescription" in page.said
+    assert page.charts == ["Slovenian, clinic: accuracy of the linear student by number of training texts"]
+
+
+def test_several_tasks_stand_apart_with_their_means() -> None:
+    cards = [
+        make_card("sw", "topic", teacher=0.6, final=0.7),
+        make_card("sl", "clinic", teacher=0.9, final=0.8, overtakes=None),
+        make_card("sl", "topic", teacher=0.7, final=0.9),
+    ]
+    page = Page(render(cards))
+    assert "In 2 of 3 cells (a task in a language) the student is more accurate than its teacher" in page.said
+    assert "Mean of 2 65.0 % 80.0 % +15.0" in page.said
+    sections = [attrs["id"] for tag, attrs in page.elements if tag == "section" and "id" in attrs]
+    assert sections == ["clinic", "clinic-sl", "topic", "topic-sl", "topic-sw"]
+    assert page.charts[1] == "topic: accuracy of student and teacher in each language"
+
+
+def test_links_of_the_table_lead_somewhere() -> None:
+    page = Page(render([make_card("sl"), make_card("pt-BR"), make_card("sl", "topic")]))
+    links = {(attrs["href"] or "").removeprefix("#") for tag, attrs in page.elements if tag == "a"}
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert links == {"clinic", "topic", "clinic-sl", "clinic-pt-BR", "topic-sl"}
+    assert links <= set(ids)
+
+
+def test_ids_stand_once() -> None:
+    page = Page(render([make_card("sl"), make_card("sw"), make_card("az")]))
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+
+
+def test_without_teacher_scores() -> None:
+    page = render([make_card("sl", teacher=None, overtakes=None)])
+    said = Page(page).said
+    assert "The teacher has no scores on the test texts, so there is nothing to overtake." in said
+    assert "zero-shot was switched off" in said
+    assert "teacher, zero-shot" not in said
+    assert "overtakes at" not in said
+    assert "var(--teacher)" not in page.split("</style>")[1]
+
+
+def test_without_human_texts() -> None:
+    page = render([make_card("sl", human={})])
+    said = Page(page).said
+    assert "no human training texts" in said
+    assert "No curve of human texts: this language has none but the seeds." in said
+    assert "Diversity beside the seeds" in said
+    assert "Told apart from the seeds by" in said
+    assert "var(--human)" not in page.split("</style>")[1]
+
+
+def test_without_a_curve() -> None:
+    page = Page(render([make_card("sl", synthetic={}, human={}, overtakes=None, final=0.5)]))
+    assert "None: there are fewer texts than the smallest training size." in page.said
+    assert page.charts == []
+
+
+def test_without_rejections() -> None:
+    card = make_card("sl", rejected=[])
+    counts = card.counts.model_copy(update={"accepted": 300, "rejected": 0})
+    page = Page(render([card.model_copy(update={"counts": counts})]))
+    assert "300 of 300 generated texts were accepted, 0 rejected." in page.said
+
+
+def test_another_model_answered_than_wrote() -> None:
+    teacher = make_card("sl").teacher.model_copy(update={"zero_shot_model": "gpt-4"})
+    assert "gpt-4 , zero-shot" in Page(render([make_card("sl").model_copy(update={"teacher": teacher})])).said
+
+
+def test_what_was_not_checked_is_said() -> None:
+    page = Page(render([make_card("sl", checks={"language": False, "self_revision": False})]))
+    assert "The language of the texts was not checked" in page.said
+    assert "Self-revision was off" in page.said
+
+
+def test_warnings_and_texts_left_out_are_told() -> None:
+    removed = [{"reason": "stands in the test set", "count": 3}]
+    page = Page(render([make_card("sl", warnings=["a", "b", "c", "seeds.csv:9 leaks"], removed=removed)]))
+    assert "1 more seeds.csv:9 leaks" in page.said
+    assert "Texts left out of the input: stands in the test set (3)." in page.said
+
+
+def test_several_students_each_have_a_chart_the_winner_first() -> None:
+    card = make_card("sl")
+    students = {"encoder": card.students["linear"], "linear": card.students["linear"]}
+    page = Page(render([card.model_copy(update={"students": students})]))
+    assert [str(title).split("the ")[1] for title in page.charts] == [
+        "linear student by number of training texts",
+        "encoder student by number of training texts",
+    ]
+
+
+def test_texts_are_shown_not_run() -> None:
+    card = make_card("sl", rejected=[rejection(HOSTILE, 1, (HOSTILE, HOSTILE), meaning=HOSTILE)], warnings=[HOSTILE])
+    teacher = card.teacher.model_copy(update={"model": HOSTILE, "note": HOSTILE})
+    task = card.task.model_copy(update={"instruction": HOSTILE})
+    page = Page(render([card.model_copy(update={"teacher": teacher, "task": task, "language_name": HOSTILE})]))
+    assert page.count("script") == page.count("img") == 0
+    assert page.said.count("<script>alert(1)</script>") >= 8
+
+
+def test_example_texts_carry_language_and_direction() -> None:
+    page = Page(render([make_card("ar", rejected=[rejection("markup", 1, ("موعد", ""))])]))
+    assert ("p", {"lang": "ar", "dir": "auto"}) in page.elements
+
+
+def test_nothing_is_fetched() -> None:
+    page = render([make_card("sl"), make_card("sw")])
+    assert "http" not in page.replace("http-equiv", "").replace("--http", "")
+    assert "url(" not in page.split("</style>")[0]
+    assert set(re.findall(r"url\(([^)]{1})", page)) == {"#"}
+    fetching = {"script", "img", "iframe", "object", "embed", "image", "video", "audio", "source", "foreignobject"}
+    assert not fetching & {tag for tag, _ in Page(page).elements}
+    assert "default-src 'none'" in page
+
+
+def test_charts_take_the_page_s_colours_and_font() -> None:
+    charts = "".join(re.findall(r'<svg [^>]*class="chart".*?</svg>', render([make_card("sl"), make_card("sw")])))
+    assert "#0" not in re.sub(r'"#\w+"|url\(#\w+\)', "", charts)
+    assert "font-family" not in charts
+    assert "<text" in charts
+    assert "<style" not in charts
+
+
+@pytest.mark.parametrize(
+    ("card", "sentence"),
+    [
+        pytest.param(
+            make_card(overtakes=100),
+            "From 100 synthetic training texts on the linear student is more accurate than its teacher: "
+            "79.0 % on average over 20 runs, against 78.0 %.",
+            id="on the curve",
+        ),
+        pytest.param(
+            make_card(overtakes=None, teacher=0.84),
+            "Only the final linear student, trained on all 263 accepted texts, overtakes its teacher: "
+            "85.0 % against 84.0 %.",
+            id="with all texts only",
+        ),
+        pytest.param(
+            make_card(overtakes=None, teacher=0.9),
+            "The linear student does not overtake its teacher: trained on all 263 accepted texts, "
+            "it reaches 85.0 %, the teacher 90.0 %.",
+            id="never",
+        ),
+        pytest.param(
+            make_card(overtakes=None, teacher=None),
+            "The linear student, trained on all 263 accepted texts, reaches 85.0 %. "
+            "The teacher has no scores on the test texts, so there is nothing to overtake.",
+            id="no teacher",
+        ),
+    ],
+)
+def test_overtaking_sentence(card: Card, sentence: str) -> None:
+    assert overtaking_sentence(card).replace("\N{NO-BREAK SPACE}", " ") == sentence
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        (0.8, "lies inside the 95 % interval of the final student (78.0–92.0 %): on 100 test texts the difference may"),
+        (0.7, "lies outside the 95 % interval of the final student (78.0–92.0 %)."),
+    ],
+)
+def test_certainty_sentence(teacher: float, said: str) -> None:
+    assert interval(0.85) == (0.78, 0.92)
+    assert said in certainty_sentence(make_card(teacher=teacher, final=0.85)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize("teacher", [None, 0.85])
+def test_no_difference_to_judge(teacher: float | None) -> None:
+    assert certainty_sentence(make_card(teacher=teacher, final=0.85)) == ""
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "human", "shown"),
+    [(0.85, 1.0, "−15 %"), (1.2, 1.0, "+20 %"), (1.001, 1.0, "0 %"), (None, 1.0, "–"), (0.5, 0.0, "–")],
+)
+def test_relative(synthetic: float | None, human: float | None, shown: str) -> None:
+    measure = Measure(synthetic=synthetic, human=human, meaning="")
+    assert relative(measure).replace("\N{NO-BREAK SPACE}", " ") == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.1234, "0.123"), (2.345, "2.35"), (52.94, "52.9"), (1234.5, "1,234"), (-0.5, "−0.500"), (None, "–")],
+)
+def test_number(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0004, "< 0.001"), (0.0496, "0.050"), (None, "–")])
+def test_p_value(value: float | None, shown: str) -> None:
+    assert p_value(value) == shown
+
+
+def test_a_property_without_p_value_is_not_judged() -> None:
+    card = make_card("sl")
+    drift = {"words": DriftTest(test="distance", statistic=0.2, p_value=None, differs=None)}
+    diversity = card.diversity.model_copy(update={"drift": drift})
+    said = Page(render([card.model_copy(update={"diversity": diversity})])).said
+    assert "words distance 0.200 – not tested" in said
+    assert "No property tells it apart from human text." in said
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kept"),
+    [
+        ([10, 20, 50, 100, 200], [10, 20, 50, 100, 200]),
+        ([10, 20, 50, 100, 200, 500, 1000, 2000], [10, 20, 50, 100, 200, 500, 1000, 2000]),
+        ([100, 110, 120, 130, 1000], [100, 130, 1000]),
+        ([50], [50]),
+    ],
+)
+def test_labels_of_the_size_axis_keep_apart(sizes: list[int], kept: list[int]) -> None:
+    assert readable_ticks(sizes) == kept
+
+
+def test_the_same_cards_give_the_same_bytes(tmp_path: Path) -> None:
+    cards = write_cards(tmp_path / "cards", make_card("sl"), make_card("sw"))
+    run_report(cards, tmp_path / "one")
+    run_report(cards, tmp_path / "two")
+    for name in ("index.html", "summary.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_summary_holds_the_rows_of_the_table(tmp_path: Path) -> None:
+    cards = write_cards(tmp_path / "cards", make_card("sl", teacher=0.78, final=0.85), make_card("sw", teacher=None))
+    run_report(cards, tmp_path / "report")
+    summary = read_json(tmp_path / "report" / "summary.json")
+    assert [row["language"] for row in summary["rows"]] == ["sl", "sw"]
+    assert summary["rows"][0] == {
+        "task": "clinic",
+        "language": "sl",
+        "language_name": "Slovenian",
+        "winner": "linear",
+        "teacher_accuracy": 0.78,
+        "student_accuracy": 0.85,
+        "student_interval": [0.78, 0.92],
+        "gap": 0.07,
+        "overtakes_teacher_at": 100,
+        "accepted": 263,
+        "generated": 300,
+    }
+    assert summary["means"] == [
+        {"task": "clinic", "languages": 2, "teacher_accuracy": None, "student_accuracy": 0.85, "gap": None}
+    ]
+
+
+def test_half_written_cards_are_passed_over(tmp_path: Path) -> None:
+    cards = write_cards(tmp_path / "cards", make_card("sl"))
+    (cards / "clinic" / "sl").rename(cards / "clinic" / ".sl.partial-7")
+    write_cards(cards, make_card("sw"))
+    run_report(cards, tmp_path / "report")
+    assert [row["language"] for row in read_json(tmp_path / "report" / "summary.json")["rows"]] == ["sw"]
+
+
+def test_no_card_at_all(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cards is missing; run `polydistill card` first"):
+        run_report(tmp_path / "cards", tmp_path / "report")
+    (tmp_path / "cards").mkdir()
+    with pytest.raises(DataError, match="holds no <task>/<language>/card.json"):
+        run_report(tmp_path / "cards", tmp_path / "report")
+
+
+def test_two_cards_of_one_cell(tmp_path: Path) -> None:
+    cards = write_cards(tmp_path / "cards", make_card("sl"))
+    (cards / "clinic" / "sl").rename(cards / "clinic" / "copy")
+    write_cards(cards, make_card("sl"))
+    with pytest.raises(DataError, match="are both of clinic/sl"):
+        run_report(cards, tmp_path / "report")
+
+
+def test_a_damaged_card_leaves_the_old_page(tmp_path: Path) -> None:
+    cards = write_cards(tmp_path / "cards", make_card("sl"))
+    run_report(cards, tmp_path / "report")
+    (cards / "clinic" / "sl" / "card.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"card.json:1: not JSON"):
+        run_report(cards, tmp_path / "report")
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_a_curve_of_one_size_is_drawn() -> None:
+    card = make_card("sl", synthetic={50: 0.7}, human={}, overtakes=None)
+    assert card.students["linear"].curve[0].size == point("synthetic", 50, 0.7)["size"]
+    assert len(Page(render([card])).charts) == 1

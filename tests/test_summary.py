@@ -1,0 +1,92 @@
+"""The table over all cells, as a terminal shows it."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from cards import make_card
+from polydistill.cell import Card
+from polydistill.errors import DataError
+from polydistill.files import write_json
+from polydistill.summary import Row, headline, overtaking, percent, points, summarise, summary_table
+
+
+def shown(tmp_path: Path, *cards: Card, width: int = 80) -> list[list[str]]:
+    """Return the words of each line of the table."""
+    write_json(tmp_path / "summary.json", summarise(cards).model_dump(mode="json"))
+    out = io.StringIO()
+    Console(width=width, file=out).print(summary_table(tmp_path))
+    return [line.replace("\N{NO-BREAK SPACE}", "").split() for line in out.getvalue().splitlines()]
+
+
+def row(**changes: object) -> Row:
+    return summarise([make_card()]).rows[0].model_copy(update=changes)
+
+
+def test_a_line_a_cell_and_the_mean(tmp_path: Path) -> None:
+    lines = shown(tmp_path, make_card("sl", teacher=0.78, final=0.85), make_card("sw", teacher=0.7, final=0.83))
+    assert ["Slovenian", "sl", "78.0%", "85.0%", "78.0–92.0", "+7.0", "100", "263/300", "linear"] in lines
+    assert ["mean", "of", "2", "74.0%", "84.0%", "+10.0"] in lines
+    assert lines[-2] == "In 2 of 2 languages the student is more accurate than its teacher; on average".split()
+
+
+def test_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    card = make_card("az", teacher=0.7, final=0.9)
+    counts = card.counts.model_copy(update={"accepted": 1999, "generated": 2000})
+    lines = shown(tmp_path, card.model_copy(update={"counts": counts}))
+    assert ["Azerbaijani", "az", "70.0%", "90.0%", "83.0–97.0", "+20.0", "100", "1999/2000", "linear"] in lines
+
+
+def test_names_are_no_markup(tmp_path: Path) -> None:
+    card = make_card("sl")
+    lines = shown(tmp_path, card.model_copy(update={"language_name": "[red]Martian[/]"}))
+    assert any("[red]Martian[/]" in " ".join(line) for line in lines)
+
+
+def test_no_teacher(tmp_path: Path) -> None:
+    lines = shown(tmp_path, make_card("sl", teacher=None, overtakes=None))
+    assert ["Slovenian", "sl", "–", "85.0%", "78.0–92.0", "–", "–", "263/300", "linear"] in lines
+    assert lines[-1] == "The teacher has no scores here, so the students stand alone.".split()
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        (row(overtakes_teacher_at=1000, gap=0.1), "1,000"),
+        (row(overtakes_teacher_at=None, gap=0.1), "all"),
+        (row(overtakes_teacher_at=None, gap=0.0), "never"),
+        (row(overtakes_teacher_at=None, gap=-0.1), "never"),
+        (row(overtakes_teacher_at=None, gap=None), "–"),
+    ],
+)
+def test_overtaking(cell: Row, said: str) -> None:
+    assert overtaking(cell) == said
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"), [(0.062, "+6.2"), (-0.01, "−1.0"), (0.0, "0.0"), (-0.0004, "0.0"), (None, "–")]
+)
+def test_points(gap: float | None, said: str) -> None:
+    assert points(gap) == said
+
+
+def test_percent() -> None:
+    assert percent(0.8433) == "84.3\N{NO-BREAK SPACE}%"
+    assert percent(None) == "–"
+
+
+def test_headline_of_a_worse_student() -> None:
+    said = headline([row(teacher_accuracy=0.9, student_accuracy=0.8, gap=-0.1)])
+    assert said.replace("\N{NO-BREAK SPACE}", " ") == (
+        "The student is not more accurate than its teacher: 80.0 % against 90.0 %."
+    )
+
+
+def test_missing_or_foreign_summary(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"summary.json is missing; run `polydistill report`"):
+        summary_table(tmp_path)
+    write_json(tmp_path / "summary.json", {"schema_version": 2})
+    with pytest.raises(DataError, match="run `polydistill report` again"):
+        summary_table(tmp_path)

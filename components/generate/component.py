@@ -1,0 +1,47 @@
+"""The component of `generate`."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def generate(
+    data: str,
+    cell: str,
+    prepared: dsl.Input[dsl.Dataset],
+    params: dict,
+    teacher: dict,
+    generated: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Have the teacher write the texts of a cell, and its verdicts on them.
+
+    Args:
+        data: Folder with a folder a task; read only for the recording of a recorded teacher.
+        cell: The cell, task/language.
+        prepared: What `prepare` wrote.
+        params: Section `generate` of params.yaml.
+        teacher: Section `teacher` of params.yaml.
+        generated: The texts with their verdicts, the usage, and the journal of all replies.
+        metrics: Requests and tokens by purpose, and replies that could not be read.
+    """
+    from pathlib import Path
+
+    from polydistill.files import read_json
+    from polydistill.generate import run_generate
+    from polydistill.params import GenerateParams, TeacherParams, check_struct
+
+    run_generate(
+        Path(prepared.path),
+        Path(data, cell, "recording.jsonl"),
+        Path(generated.path),
+        check_struct(GenerateParams, params, "generate"),
+        check_struct(TeacherParams, teacher, "teacher"),
+    )
+    usage = read_json(Path(generated.path, "usage.json"))
+    metrics.log_metric("unreadable", len(usage["unreadable"]))
+    for purpose, counts in usage["purposes"].items():
+        for name, count in counts.items():
+            if count is not None:
+                metrics.log_metric(f"{purpose}_{name}", count)

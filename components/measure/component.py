@@ -1,0 +1,40 @@
+"""The component of `measure`."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def measure(
+    prepared: dsl.Input[dsl.Dataset],
+    filtered: dsl.Input[dsl.Dataset],
+    params: dict,
+    measured: dsl.Output[dsl.Artifact],
+    drift: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Compare the accepted texts with human ones.
+
+    Args:
+        prepared: What `prepare` wrote.
+        filtered: What `filter` wrote.
+        params: Section `measure` of params.yaml.
+        measured: Diversity and drift as numbers, and the drift report.
+        drift: The drift report by itself, for the Kubeflow UI.
+        metrics: Each measure of diversity, synthetic beside human.
+    """
+    import shutil
+    from pathlib import Path
+
+    from polydistill.files import read_json
+    from polydistill.measure import run_measure
+    from polydistill.params import MeasureParams, check_struct
+
+    settings = check_struct(MeasureParams, params, "measure")
+    run_measure(Path(prepared.path), Path(filtered.path), Path(measured.path), settings)
+    shutil.copyfile(Path(measured.path, "drift.html"), drift.path)
+    for name, values in read_json(Path(measured.path, "diversity.json"))["measures"].items():
+        for side in ("synthetic", "human"):
+            if values[side] is not None:
+                metrics.log_metric(f"{name}_{side}", values[side])

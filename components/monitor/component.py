@@ -1,0 +1,36 @@
+"""The component of `monitor`."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def monitor(
+    winners: dsl.Input[list[dsl.Model]],
+    served: dsl.Input[dsl.Artifact],
+    params: dict,
+    monitored: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Say which cells need a retraining.
+
+    Args:
+        winners: The winner of each cell, with the reference that it is held against.
+        served: The answers of the service.
+        params: Section `monitor` of params.yaml.
+        monitored: The verdict on each cell.
+        metrics: Cells judged, and cells to train again.
+    """
+    from pathlib import Path
+
+    from polydistill.gather import gathered
+    from polydistill.monitor import run_monitor
+    from polydistill.params import MonitorParams, check_struct
+
+    settings = check_struct(MonitorParams, params, "monitor")
+    with gathered([Path(winner.path) for winner in winners], "winner.json") as folder:
+        retrain = run_monitor(folder, Path(served.path, "answers.jsonl"), Path(monitored.path), settings)
+    verdicts = list(retrain.values())
+    metrics.log_metric("judged", sum(verdict is not None for verdict in verdicts))
+    metrics.log_metric("retrain", verdicts.count(True))

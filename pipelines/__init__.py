@@ -1,0 +1,1 @@
+"""The Kubeflow pipelines: the steps of `components`, and what depends on what."""

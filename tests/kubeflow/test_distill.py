@@ -1,0 +1,124 @@
+"""The chain on Kubeflow, run by kfp's local runner, beside the same chain on DVC."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from kfp import local
+
+from pipelines.distill import arguments, distill
+from polydistill.files import digest, read_json, read_yaml, write_json
+from polydistill.params import load_params
+
+ROOT = Path(__file__).parents[2]
+CELLS = ["clinic/sl", "clinic/sw"]
+TINY = {"train": {"sizes": [10, 20], "runs": 2}, "evaluate": {"bootstrap_samples": 100}, "measure": {"max_texts": 20}}
+
+# kfp doubts an image that has no "python" in its name.
+pytestmark = pytest.mark.filterwarnings("ignore:You may be attemping to run a task:RuntimeWarning:kfp")
+
+
+class Engines(NamedTuple):
+    """Where each engine left its results of the same inputs and parameters."""
+
+    dvc: Path
+    kubeflow: Path
+
+    def outputs(self, of_dvc: str, of_kubeflow: str, cell: str) -> tuple[Path, Path]:
+        loop = self.kubeflow / f"for-loop-1-iteration-{CELLS.index(cell)}"
+        return self.dvc / of_dvc.format(cell=cell), loop / of_kubeflow
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
+    workspace = tmp_path_factory.mktemp("workspace")
+    _fill(workspace)
+    _run_dvc(workspace)
+    runs = tmp_path_factory.mktemp("kubeflow")
+    runner = local.SubprocessRunner(use_venv=False)
+    local.init(runner, pipeline_root=str(runs / "root"), workspace_root=str(runs / "workspace"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OMP_NUM_THREADS", "1")  # two cells run at once; DVC's run, with all threads, must agree
+        distill(**arguments(load_params(workspace / "params.yaml"), str(workspace / "data")))
+    (run,) = (runs / "root").iterdir()
+    return Engines(workspace / "work", run)
+
+
+def _fill(workspace: Path) -> None:
+    """Write the demo's workspace with tiny parameters, and a human text that stands twice."""
+    shutil.copytree(ROOT / "data/clinic", workspace / "data/clinic")
+    human = workspace / "data/clinic/sl/human.csv"
+    lines = human.read_text("utf-8").splitlines(keepends=True)
+    human.write_text("".join([*lines, lines[1]]), "utf-8")
+    params = read_yaml(ROOT / "params.yaml") | {"cells": CELLS}
+    for section, values in TINY.items():
+        params[section] |= values
+    write_json(workspace / "params.yaml", params)  # JSON is YAML
+    shutil.copy(ROOT / "dvc.yaml", workspace)
+
+
+def _run_dvc(workspace: Path) -> None:
+    beside_python = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": f"{beside_python}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "true",
+    }
+    for command in ("git init --quiet", "dvc init --quiet", "dvc repro --quiet evaluate select"):
+        done = subprocess.run(
+            command.split(), cwd=workspace, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    ("of_dvc", "of_kubeflow"),
+    [
+        pytest.param("{cell}/prepared", "prepare/prepared", id="prepared"),
+        pytest.param("{cell}/heldout", "prepare/heldout", id="heldout"),
+        pytest.param("{cell}/generated/samples.parquet", "generate/generated/samples.parquet", id="generated"),
+        pytest.param("{cell}/filtered/accepted.parquet", "filter/filtered/accepted.parquet", id="accepted"),
+        pytest.param("{cell}/filtered/rejected.parquet", "filter/filtered/rejected.parquet", id="rejected"),
+        pytest.param("{cell}/trained/linear", "for-loop-2-iteration-0/train/trained", id="trained"),
+        pytest.param("{cell}/evaluated/evaluation.json", "evaluate/evaluated/evaluation.json", id="evaluation"),
+        pytest.param("winners/{cell}/winner.json", "select/winner/winner.json", id="winner"),
+        pytest.param("winners/{cell}/model", "select/winner/model", id="model"),
+    ],
+)
+def test_the_engines_agree(engines: Engines, cell: str, of_dvc: str, of_kubeflow: str) -> None:
+    one, other = engines.outputs(of_dvc, of_kubeflow, cell)
+    assert one.exists() and other.exists()
+    assert digest(one) == digest(other)
+
+
+def test_kubeflow_brings_the_winners_of_all_cells_together(engines: Engines) -> None:
+    run = engines.kubeflow
+    assert sorted(path.parent.name for path in run.glob("package/bento/src/winners/clinic/*/winner.json")) == [
+        "sl",
+        "sw",
+    ]
+    assert sorted(read_json(run / "monitor/monitored/monitor.json")["cells"]) == CELLS
+    assert {row["language"] for row in read_json(run / "report/report/summary.json")["rows"]} == {"sl", "sw"}
+
+
+def test_kubeflow_shows_scores_and_pages(engines: Engines) -> None:
+    run = engines.kubeflow
+    of_filter, facts = _logged(run, "filter"), read_json(run / "for-loop-1-iteration-0/filter/filtered/filter.json")
+    assert (of_filter["accepted"], of_filter["rejected"]) == (facts["accepted"], facts["rejected"])
+    of_evaluate, evaluation = _logged(run, "evaluate"), read_json(engines.dvc / "clinic/sl/evaluated/evaluation.json")
+    assert of_evaluate["teacher_accuracy"] == evaluation["teacher"]["accuracy"]
+    assert of_evaluate["linear_macro_f1"] == evaluation["students"]["linear"]["final"]["macro_f1"]
+    drift, page = run / "for-loop-1-iteration-0/measure/drift", run / "report/page"
+    assert "<html" in drift.read_text("utf-8") and "<html" in page.read_text("utf-8")
+
+
+def _logged(run: Path, step: str) -> dict[str, Any]:
+    """Return the metrics that a step of the first cell logged."""
+    output = json.loads((run / "for-loop-1-iteration-0" / step / "executor_output.json").read_text())
+    metadata: dict[str, Any] = output["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+    return metadata

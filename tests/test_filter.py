@@ -154,7 +154,7 @@ def test_filter_json_adds_up(tmp_path: Path) -> None:
 
 def test_a_label_without_texts_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     filter_texts(tmp_path, {"book": GOOD["book"]})
-    assert "demo/sl: no text of the label hours is left" in caplog.text
+    assert "no text of the label hours is left" in caplog.text
 
 
 def test_an_unknown_language_rejects_nothing_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,7 +26,7 @@ from polydistill.properties import PROPERTIES, text_properties
 from polydistill.records import Record, read_records
 from polydistill.text import words
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently looks at it before each event that it would send
 
 MEANING = {
@@ -221,7 +221,7 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
         write_json(folder / "diversity.json", content)
         (folder / "drift.html").write_text(drift_report(*drawn), encoding="utf-8")
     pair = measures["distinct_2"]
-    logger.info(
-        "%s: %d texts a side, distinct-2 %.3f against %.3f of %s text",
-        *(cell, n, pair["synthetic"], pair["human"], compared_with),
+    log.info(
+        "%d texts a side, distinct-2 %.3f against %.3f of %s text",
+        *(n, pair["synthetic"], pair["human"], compared_with),
     )

@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from polydistill.text import words
 
@@ -23,6 +24,9 @@ PROPERTIES: dict[str, Callable[[str], float]] = {
     "share of digits": _share_of("Nd"),
     "share of capitals": _share_of("Lu"),
 }
+
+# What the drift monitor compares production with: properties of human texts and what the winner says of them, no text.
+REFERENCE = pa.schema([("label", pa.string()), *((name, pa.float64()) for name in PROPERTIES)])
 
 
 def text_properties(texts: Sequence[str]) -> dict[str, np.ndarray]:

@@ -6,19 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from polydistill.files import digest, new_folder, read_json, require_input, write_json
 from polydistill.params import SelectParams
-from polydistill.properties import PROPERTIES, text_properties
+from polydistill.properties import REFERENCE, text_properties
 from polydistill.records import read_records, read_rows, write_rows
+from polydistill.runs import FINAL, SCORES
 from polydistill.students import load_student
-from polydistill.train import FINAL, SCORES
 
 log = logging.getLogger(__name__)
-
-# What the drift monitor compares production with: properties of human texts and what the winner says of them, no text.
-REFERENCE = pa.schema([("label", pa.string()), *((name, pa.float64()) for name in PROPERTIES)])
 
 
 def choose(validation: Mapping[str, Mapping[str, float]], metric: str) -> tuple[str, str]:

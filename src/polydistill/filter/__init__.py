@@ -27,7 +27,7 @@ from polydistill.records import (
     write_rows,
 )
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # The order is that of the checks, and a text is not looked at again once it is out. What is wrong with a text alone
 # comes first, then what it has in common with texts that are there anyhow, then the judge. Repeats among the generated
@@ -189,7 +189,7 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     rows = read_rows(require_input(generated / "samples.parquet", "generate"), SAMPLE)
     samples = [Sample(to_record(row), row["verdict"], row["verdict_reason"] or "") for row in rows]
-    task, cell = facts["task"], f"{facts['task']['name']}/{facts['language']}"
+    task = facts["task"]
     language = language_rule(
         facts["language"],
         task["languages"],
@@ -197,7 +197,7 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
         min_letters=params.min_language_chars,
     )
     if not language.known:
-        logger.warning("%s: py3langid does not know %s, so no text is rejected for its language", cell, language.wanted)
+        log.warning("py3langid does not know %s, so no text is rejected for its language", language.wanted)
     checks = build_checks(
         params,
         language,
@@ -210,15 +210,15 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "none"
     if not result.accepted:
         raise DataError(
-            f"{cell}: filter kept none of {len(samples)} generated texts; rejected: {reasons}; "
+            f"filter kept none of {len(samples)} generated texts; rejected: {reasons}; "
             f"loosen the section `filter` of params.yaml, or generate again"
         )
-    logger.info("%s: kept %d of %d generated texts; rejected: %s", cell, len(result.accepted), len(samples), reasons)
+    log.info("kept %d of %d generated texts; rejected: %s", len(result.accepted), len(samples), reasons)
     labels = [label["name"] for label in task["labels"]]
     content = summary(result, labels, language, self_revision=self_revision)
     for label, of_label in content["by_label"].items():
         if not of_label["accepted"]:
-            logger.warning("%s: no text of the label %s is left", cell, label)
+            log.warning("no text of the label %s is left", label)
     with new_folder(filtered) as folder:
         write_records(folder / "accepted.parquet", [sample.record for sample in result.accepted])
         rejected = (to_row(r.sample.record, reason=r.reason, detail=r.detail) for r in result.rejected)

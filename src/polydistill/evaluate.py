@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from polydistill.files import new_file, read_json, require_input, write_json
+from polydistill.errors import DataError
+from polydistill.files import explained, new_file, read_json, require_input, write_json
 from polydistill.params import EvaluateParams, TeacherParams
 from polydistill.prompts import render
 from polydistill.records import Record, read_records
 from polydistill.replies import read_label
+from polydistill.runs import FINAL
 from polydistill.scores import accuracy, interval, macro_f1, resample_counts, to_classes
 from polydistill.task import Task
 from polydistill.teachers import ChatRequest, Journal, ask_all, open_teacher
-from polydistill.train import FINAL
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def run_evaluate(
     students = {}
     for folder in trained:
         student = read_json(require_input(folder / "train.json", "train"))["student"]
-        students[student] = _evaluate_student(folder, task, judge)
+        students[student] = _evaluate_student(folder, task, test, judge)
         students[student]["overtakes_teacher_at"] = overtakes_at(students[student]["curve"], teacher["accuracy"])
     evaluation = {
         "schema_version": 1,
@@ -157,11 +158,16 @@ async def _ask_labels(
         return teacher.models["zero-shot"], answers
 
 
-def _evaluate_student(folder: Path, task: Task, judge: Judge) -> dict[str, Any]:
-    table = pq.read_table(folder / "predictions.parquet")
+def _evaluate_student(folder: Path, task: Task, test: Sequence[Record], judge: Judge) -> dict[str, Any]:
+    path = folder / "predictions.parquet"
+    with explained(path, "read"):
+        table = pq.read_table(path)
     keys = list(zip(*(table[name].to_pylist() for name in ("source", "size", "run")), strict=True))
-    n_texts = len(judge.truth)
+    n_texts = len(test)
     # A run's answers stand together, in the order of the test set.
+    ids = [record.id for record in test] * (len(keys) // n_texts)
+    if table["id"].to_pylist() != ids or not set(table["label"].unique().to_pylist()) <= set(task.label_names):
+        raise DataError(f"{path} answers another test set, or with other labels; run `polydistill train` again")
     answers = to_classes(table["label"].to_pylist(), task.label_names).reshape(-1, n_texts)
     curves: dict[tuple[str, int], list[np.ndarray]] = {}
     final: dict[str, Any] = {}

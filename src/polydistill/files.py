@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def new_file(path: Path) -> Iterator[Path]:
             yield partial
             partial.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 @contextmanager
@@ -56,6 +57,8 @@ def explained(path: Path, verb: str) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
+        if verb == "read" and isinstance(exc, FileNotFoundError):
+            raise DataError(f"{path} is missing; put it there, or run the step that writes it") from exc
         raise DataError(
             f"cannot {verb} {path}: {exc.strerror or exc}; check its permissions and the disk's space"
         ) from exc
@@ -106,6 +109,8 @@ def read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise DataError(f"{path}:{line}: not YAML ({exc.problem})") from exc
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:  # a control character, a date such as 2026-13-01, ...
+        raise DataError(f"{path}: not YAML ({exc})") from exc
 
 
 def require_input(path: Path, step: str) -> Path:

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import langcodes
-
 from polydistill.errors import PolydistillError
 from polydistill.files import read_json, require_input, write_json
 from polydistill.params import GenerateParams, TeacherParams
@@ -23,7 +21,7 @@ from polydistill.replies import (
     read_texts,
     read_verdicts,
 )
-from polydistill.task import Label, Task
+from polydistill.task import Label, Task, language_name
 from polydistill.teachers import ChatRequest, Journal, Reply, Teacher, ask_all, open_teacher
 
 log = logging.getLogger(__name__)
@@ -52,7 +50,7 @@ def _generation_request(
         "generate",
         task=task,
         language=language,
-        language_name=langcodes.Language.get(language).display_name(),
+        language_name=language_name(language),
         label=label,
         seeds=examples,
         count=min(params.texts_per_request, params.texts_per_label - before),
@@ -72,9 +70,15 @@ def plan_revision(
     for id, texts in written.items():
         if not texts:
             continue
-        _, label, number = id.split("/")
-        name = langcodes.Language.get(language).display_name()
-        content = render("revise", task=task, language=language, language_name=name, label=labels[label], texts=texts)
+        label, number = _label_and_number(id)
+        content = render(
+            "revise",
+            task=task,
+            language=language,
+            language_name=language_name(language),
+            label=labels[label],
+            texts=texts,
+        )
         requests.append(ChatRequest(f"revise/{label}/{number}", "revise", content, 0.0, params.seed, VERDICTS_SCHEMA))
     return requests
 
@@ -155,11 +159,17 @@ async def _generate(
         log.warning("reply to %s could not be read: %s", entry["request"], entry["reason"])
 
 
+def _label_and_number(id: str) -> tuple[str, str]:
+    """Take a request's id apart; the label may hold slashes itself."""
+    label, _, number = id.partition("/")[2].rpartition("/")
+    return label, number
+
+
 def _rows(
     written: Mapping[str, Sequence[str]], verdicts: Mapping[str, Sequence[Verdict]], language: str, teacher: Teacher
 ) -> Iterable[dict[str, Any]]:
     for id, texts in written.items():
-        label = id.split("/")[1]
+        label, _ = _label_and_number(id)
         for position, text in enumerate(texts):
             verdict = verdicts[id][position] if id in verdicts else Verdict(None, "")
             source = Source(

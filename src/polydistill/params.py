@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -10,8 +10,12 @@ from polydistill.errors import ParamsError
 from polydistill.files import read_yaml
 
 CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*/[A-Za-z0-9-]+$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 StudentKind = Literal["linear"]
+
+ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored")
+"""The folders of work/ that hold all cells; the others are named after tasks."""
 
 
 class Section(BaseModel):
@@ -171,10 +175,13 @@ class Params(Section):
     monitor: MonitorParams
 
     @model_validator(mode="after")
-    def _cells_once(self) -> Self:
+    def _cells_apart(self) -> Self:
         twice = sorted({cell for cell in self.cells if self.cells.count(cell) > 1})
         if twice:
             raise ValueError(f"cells names {', '.join(twice)} more than once")
+        taken = sorted({task for task in (cell.split("/")[0] for cell in self.cells) if task in ACROSS_CELLS})
+        if taken:
+            raise ValueError(f"no task can be called {', '.join(taken)}: that folder of work/ holds all cells")
         return self
 
 
@@ -192,7 +199,7 @@ def load_params(path: Path) -> Params:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def check(model: type[Model], content: Any, where: Path) -> Model:
+def check(model: type[Model], content: Any, where: Path | str) -> Model:
     """Return `content`, read from the file `where`, as a checked `model`.
 
     Raises:
@@ -203,6 +210,30 @@ def check(model: type[Model], content: Any, where: Path) -> Model:
     except ValidationError as exc:
         lines = [f"{where}: {_explain(dict(error), model)}" for error in exc.errors()]
         raise ParamsError("\n".join(lines)) from exc
+
+
+def to_struct(section: BaseModel) -> dict[str, Any]:
+    """Return a section for an engine that passes it on as JSON and may refuse null: what is null is left out."""
+    return section.model_dump(mode="json", exclude_none=True)
+
+
+def check_struct(model: type[Model], content: Any, where: str) -> Model:
+    """Return a section that came as `to_struct` wrote it, through an engine for which 10 and 10.0 are the same.
+
+    Raises:
+        ParamsError: If any value is wrong.
+    """
+    absent = {name: None for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
+    return check(model, {**absent, **_whole_numbers(content)}, where)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """Return the value with each 10.0 in it as 10, which is good for an int and, in pydantic, for a float too."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(of_key) for key, of_key in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
@@ -222,6 +253,6 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
 
 
 def _section_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel]:
-    for part in loc:
-        model = model.model_fields[str(part)].annotation  # type: ignore[assignment]
+    for part in loc:  # the name of a field, or a place in a list
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation  # type: ignore[assignment]
     return model

@@ -4,6 +4,7 @@ import csv
 import difflib
 import io
 import logging
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from polydistill.text import fold
 log = logging.getLogger(__name__)
 
 COLUMNS = ("text", "label")
+INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode categories: control and format characters, white space
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,18 @@ class Row:
 
     text: str
     label: str
-    file: str
+    file: Path
     line: int
 
     @property
     def where(self) -> str:
         """File and line, as an editor takes them."""
         return f"{self.file}:{self.line}"
+
+    @property
+    def place(self) -> str:
+        """File and line within the cell: the same wherever the workspace stands."""
+        return f"{self.file.name}:{self.line}"
 
 
 @dataclass
@@ -62,7 +69,8 @@ def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> lis
     line = 1
     try:
         for cells in reader:
-            where, line = f"{path}:{line}", reader.line_num + 1
+            start, line = line, reader.line_num + 1
+            where = f"{path}:{start}"
             if not header:
                 header = [name.strip() for name in cells]
                 missing = [name for name in COLUMNS if name not in header]
@@ -71,38 +79,32 @@ def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> lis
                     problems.append(f"{where}: column {', '.join(missing)} is missing; the header line holds {stands}")
                     return []
             elif cells:
-                row = _read_row(
-                    dict(zip(header, cells, strict=False)), len(cells), len(header), labels, where, problems
-                )
-                rows += [row] if row else []
+                faults = _faults(cells, header, labels)
+                problems += [f"{where}: {fault}" for fault in faults]
+                named = dict(zip(header, map(str.strip, cells), strict=False))
+                rows += [] if faults else [Row(named["text"], named["label"], path, start)]
     except csv.Error as exc:
-        problems.append(f"{path}:{reader.line_num}: not CSV ({exc}); check the quotation marks")
-    if not header:
-        problems.append(f"{path}:1: the file is empty; the header line is text,label")
+        problems.append(f"{path}:{line}: not CSV from here on ({exc}); check the quotation marks")
+    else:
+        if not header:
+            problems.append(f"{path}:1: the file is empty; the header line is text,label")
     return rows
 
 
-def _read_row(
-    cells: dict[str, str], found: int, wanted: int, labels: Sequence[str], where: str, problems: list[str]
-) -> Row | None:
-    if found != wanted:
-        problems.append(
-            f"{where}: {found} cells, the header has {wanted}; put a text that holds a comma in quotation marks"
-        )
-        return None
-    text, label = cells["text"].strip(), cells["label"].strip()
-    if not text:
-        problems.append(f"{where}: column text: empty")
+def _faults(cells: Sequence[str], header: Sequence[str], labels: Sequence[str]) -> list[str]:
+    if len(cells) != len(header):
+        return [f"{len(cells)} cells, the header has {len(header)}; put a text that holds a comma in quotation marks"]
+    text, label = (cells[header.index(name)].strip() for name in COLUMNS)
+    faults = []
+    if all(unicodedata.category(c) in INVISIBLE for c in text):
+        faults.append("column text: empty")
     if not label:
-        problems.append(f"{where}: column label: missing")
+        faults.append("column label: missing")
     elif label not in labels:
         close = difflib.get_close_matches(label, labels, n=1)
         hint = f"did you mean `{close[0]}`?" if close else f"the task has {', '.join(labels)}"
-        problems.append(f"{where}: column label: unknown label `{label}`; {hint}")
-    if not text or label not in labels:
-        return None
-    file, line = where.rsplit(":", 1)
-    return Row(text, label, file, int(line))
+        faults.append(f"column label: unknown label `{label}`; {hint}")
+    return faults
 
 
 def clean(
@@ -119,14 +121,14 @@ def clean(
     in_test = {fold(row.text): row for row in reversed(test)}
     if repeats := len(test) - len(in_test):
         splits.warnings.append(
-            f"{repeats} texts of {test[0].file} repeat an earlier one; the test set is kept as it is"
+            f"{repeats} texts of {test[0].file.name} repeat an earlier one; the test set is kept as it is"
         )
 
     seeds = _without(seeds, {}, "repeated in the file", splits)
+    where = f"{seeds[0].file}: " if seeds else ""
     for label in labels:
-        splits.seeds += _choose_seeds(
-            [row for row in seeds if row.label == label], label, in_test, wanted, splits, allow_leaks
-        )
+        of_label = [row for row in seeds if row.label == label]
+        splits.seeds += _choose_seeds(of_label, label, where, in_test, wanted, splits, allow_leaks)
     human = _without(human, in_test, "stands in the test set", splits)
     human = _without(human, {fold(row.text): row for row in splits.seeds}, "stands among the seeds", splits)
     splits.human = _without(human, {}, "repeated in the file", splits)
@@ -134,25 +136,31 @@ def clean(
 
 
 def _choose_seeds(
-    seeds: list[Row], label: str, in_test: dict[str, Row], wanted: int, splits: Splits, allow_leaks: bool
+    seeds: list[Row], label: str, where: str, in_test: dict[str, Row], wanted: int, splits: Splits, allow_leaks: bool
 ) -> list[Row]:
     clean_seeds = [row for row in seeds if fold(row.text) not in in_test]
     if len(clean_seeds) >= wanted:
         return _without(seeds, in_test, "stands in the test set", splits)[:wanted]
     if len(seeds) < wanted:
-        file = f"{seeds[0].file}: " if seeds else ""
         splits.problems.append(
-            f"{file}label `{label}` has {len(seeds)} different seeds, wanted {wanted}; "
+            f"{where}label `{label}` has {len(seeds)} different seeds, wanted {wanted}; "
             "add some, or lower params.yaml:prepare.seeds_per_label"
         )
-    for row in seeds:
-        if fold(row.text) in in_test:
-            leak = f"{row.where}: this seed stands in the test set too ({in_test[fold(row.text)].where})"
-            if allow_leaks:
-                splits.warnings.append(f"{leak}; kept, as params.yaml:prepare.allow_leaks says")
-            else:
-                splits.problems.append(f"{leak}; replace it, or name the cell in params.yaml:prepare.allow_leaks")
-    return seeds[:wanted]
+    leaks = [row for row in seeds if fold(row.text) in in_test]
+    if allow_leaks:
+        leaks = leaks[: wanted - len(clean_seeds)]
+        splits.warnings += [
+            f"{row.place}: this seed stands in the test set too ({in_test[fold(row.text)].place}); "
+            "kept, as params.yaml:prepare.allow_leaks says"
+            for row in leaks
+        ]
+    else:
+        splits.problems += [
+            f"{row.where}: this seed stands in the test set too ({in_test[fold(row.text)].where}); "
+            "replace it, or name the cell in params.yaml:prepare.allow_leaks"
+            for row in leaks
+        ]
+    return [row for row in seeds if row in clean_seeds or row in leaks]
 
 
 def _without(rows: list[Row], taken: dict[str, Row], reason: str, splits: Splits) -> list[Row]:
@@ -162,8 +170,8 @@ def _without(rows: list[Row], taken: dict[str, Row], reason: str, splits: Splits
     for row in rows:
         key = fold(row.text)
         if key in first:
-            place = {"file": row.file, "line": row.line, "text": row.text, "label": row.label}
-            splits.removed.append({**place, "reason": reason, "same_as": first[key].where})
+            place = {"file": row.file.name, "line": row.line, "text": row.text, "label": row.label}
+            splits.removed.append({**place, "reason": reason, "same_as": first[key].place})
         else:
             kept.append(row)
             if not taken:
@@ -206,10 +214,13 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
     for name in ("seeds", "human", "test"):
         path = folder / f"{name}.csv"
         absent = name == "human" and not path.exists()
+        before = len(problems)
         read[name] = [] if absent else read_labelled(path, task.label_names, problems)
+        if name != "human" and not read[name] and len(problems) == before:
+            problems.append(f"{path}:1: no text below the header line")
     splits = clean(
         **read,
-        labels=task.label_names,
+        labels=task.label_names if read["seeds"] else [],  # without any seed, its own fault says it all
         wanted=params.seeds_per_label,
         allow_leaks=f"{task_folder.name}/{language}" in params.allow_leaks,
     )
@@ -218,12 +229,11 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
         raise DataError("\n".join(dict.fromkeys(problems)))
 
     def records(rows: list[Row], origin: Origin) -> list[Record]:
-        return [Record(r.text, r.label, language, origin, Source(file=Path(r.file).name, line=r.line)) for r in rows]
+        return [Record(r.text, r.label, language, origin, Source(file=r.file.name, line=r.line)) for r in rows]
 
     seeds, human, test = records(splits.seeds, "seed"), records(splits.human, "human"), records(splits.test, "human")
-    with new_folder(heldout) as out:
-        write_records(out / "test.parquet", test)
-    with new_folder(prepared) as out:
+    with new_folder(heldout) as apart, new_folder(prepared) as out:
+        write_records(apart / "test.parquet", test)
         write_records(out / "seeds.parquet", seeds)
         write_records(out / "human.parquet", human)
         write_rows(

@@ -28,17 +28,19 @@ def accuracy(truth: np.ndarray, answers: np.ndarray, weights: np.ndarray | None 
 def macro_f1(truth: np.ndarray, answers: np.ndarray, n_labels: int, weights: np.ndarray | None = None) -> np.ndarray:
     """Return F1 averaged over the labels, each weighing the same; shapes as in `accuracy`.
 
-    A label that is neither in the truth nor among the answers scores 0.
+    A label that is neither in the truth nor among the answers scores 0. One that the weights alone leave out, so that
+    nothing is known of it, does not count there: as a 0 it would draw the scores of all bootstrap samples down.
     """
     counts = np.ones((1, len(truth))) if weights is None else weights
-    f1 = []
+    total, known = np.zeros(()), np.zeros(())
     for label in range(n_labels):
         is_label, says_label = (truth == label).astype(float), (answers == label).astype(float)
         hits = np.tensordot(counts, is_label * says_label, axes=(1, -1))
         said = np.tensordot(counts, says_label, axes=(1, -1))
         there = (counts @ is_label).reshape(-1, *[1] * (answers.ndim - 1))
-        f1.append(2 * hits / np.maximum(said + there, 1e-12))
-    mean = np.mean(f1, axis=0)
+        total = total + 2 * hits / np.maximum(said + there, 1e-12)
+        known = known + ((said + there > 0) | ~(is_label + says_label).any(axis=-1))
+    mean = total / known
     return np.asarray(mean[0] if weights is None else mean)
 
 

@@ -8,7 +8,7 @@ from langcodes.tag_parser import LanguageTagError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polydistill.files import read_yaml
-from polydistill.params import check
+from polydistill.params import Name, check
 
 
 class Label(BaseModel):
@@ -28,7 +28,7 @@ class Task(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="Also the name of the folder in data/.")]
+    name: Name = Field(description="Also the name of the folder in data/.")
     instruction: str = Field(min_length=1, description="What kind of text is classified by what; the teacher reads it.")
     labels: list[Label] = Field(min_length=2)
     languages: list[str] = Field(min_length=1, description="BCP 47 tags, for example sl, sw, az, pt-BR.")
@@ -39,7 +39,7 @@ class Task(BaseModel):
         names = self.label_names
         problems += [f"label `{name}` stands twice" for name in sorted(set(names)) if names.count(name) > 1]
         tags = self.languages + [tag for label in self.labels for tag in label.names]
-        problems += [f"`{tag}` is no BCP 47 language tag" for tag in dict.fromkeys(tags) if not _is_language(tag)]
+        problems += [f"`{tag}` is no BCP 47 language tag" for tag in dict.fromkeys(tags) if not is_language(tag)]
         problems += [f"language `{t}` stands twice" for t in sorted(set(self.languages)) if self.languages.count(t) > 1]
         if problems:
             raise ValueError("; ".join(problems))
@@ -51,11 +51,17 @@ class Task(BaseModel):
         return [label.name for label in self.labels]
 
 
-def _is_language(tag: str) -> bool:
+def is_language(tag: str) -> bool:
+    """Say whether it is a valid BCP 47 tag in its standard form."""
     try:
         return langcodes.tag_is_valid(tag) and langcodes.standardize_tag(tag) == tag
     except LanguageTagError:
         return False
+
+
+def language_name(tag: str) -> str:
+    """Return the English name of a BCP 47 tag, such as "Portuguese (Brazil)"."""
+    return langcodes.Language.get(tag).display_name()
 
 
 def load_task(path: Path) -> Task:

@@ -6,6 +6,12 @@ import unicodedata
 _ONE_I = str.maketrans({"ı": "i", "\u0307": None})
 
 
+def fold_case(text: str) -> str:
+    """Return the text in NFKC and case folded, with one i for the dotted and the dotless ones."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", folded).translate(_ONE_I)
+
+
 def fold(text: str) -> str:
     """Return the text without what does not make it another text.
 
@@ -13,7 +19,7 @@ def fold(text: str) -> str:
     other format characters go. Marks stay, since in many scripts they carry the vowels. A text of punctuation alone
     folds to itself, so that "?" and "!" stay two texts.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_ONE_I)
+    folded = fold_case(text)
     kept = "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC")
     return kept or folded.strip()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from polydistill.errors import DataError
@@ -15,20 +14,11 @@ from polydistill.files import new_folder, read_json, require_input, write_json
 from polydistill.params import StudentKind, TrainParams
 from polydistill.progress import progress
 from polydistill.records import QUESTION, Record, read_records, read_rows, write_rows
+from polydistill.runs import FINAL, PREDICTIONS, SCORES
 from polydistill.scores import accuracy, macro_f1, to_classes
 from polydistill.students import Student, make_student
 
 log = logging.getLogger(__name__)
-
-FINAL = -1
-"""The number of the run that trains on all accepted synthetic texts; runs of the curves count from 0."""
-
-_RUN = [("source", pa.string()), ("size", pa.int32()), ("run", pa.int32()), ("seed", pa.int64())]
-SCORES = pa.schema(
-    [*_RUN, ("split", pa.string()), ("n", pa.int32()), ("accuracy", pa.float64()), ("macro_f1", pa.float64())]
-)
-# A row a run and test text, in the order of questions.parquet; train never sees the labels of these texts.
-PREDICTIONS = pa.schema([*_RUN, ("id", pa.string()), ("label", pa.string())])
 
 
 @dataclass(frozen=True)

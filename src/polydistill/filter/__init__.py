@@ -209,8 +209,9 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     counts = Counter(rejected.reason for rejected in result.rejected)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "none"
     if not result.accepted:
+        cell = f"{task['name']}/{facts['language']}"
         raise DataError(
-            f"filter kept none of {len(samples)} generated texts; rejected: {reasons}; "
+            f"{cell}: filter kept none of {len(samples)} generated texts; rejected: {reasons}; "
             f"loosen the section `filter` of params.yaml, or generate again"
         )
     log.info("kept %d of %d generated texts; rejected: %s", len(result.accepted), len(samples), reasons)

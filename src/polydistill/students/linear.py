@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -79,12 +80,16 @@ class LinearStudent(Student):
         facts, terms = read_json(folder / "student.json"), read_json(folder / "terms.json")
         student = cls(**facts["settings"])
         student.classes_ = facts["labels"]
-        with explained(folder / "arrays.npz", "read"), np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
-            student.weights_, student.bias_ = arrays["weights"], arrays["bias"]
-            student.vectorizer_ = student._vectorizer()
-            for name, part in student.vectorizer_.transformer_list:
-                part.vocabulary = {term: i for i, term in enumerate(terms[name])}
-                part.idf_ = arrays[f"idf_{name}"]
+        student.vectorizer_ = student._vectorizer()
+        try:
+            with explained(folder / "arrays.npz", "read"), (folder / "arrays.npz").open("rb") as file:
+                arrays = np.load(file, allow_pickle=False)
+                student.weights_, student.bias_ = arrays["weights"], arrays["bias"]
+                for name, part in student.vectorizer_.transformer_list:
+                    part.vocabulary = {term: i for i, term in enumerate(terms[name])}
+                    part.idf_ = arrays[f"idf_{name}"]
+        except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as exc:
+            raise DataError(f"{folder}: damaged ({exc}); train the student again") from exc
         if student.weights_.shape != (len(student.classes_), sum(map(len, terms.values()))):
             raise DataError(f"{folder}: weights of shape {student.weights_.shape} do not fit; train the student again")
         return student

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from polydistill.errors import DataError
 from polydistill.progress import progress
 from polydistill.teachers.base import ChatRequest, Reply, Teacher
 from polydistill.teachers.journal import Journal
@@ -17,8 +18,11 @@ async def ask_all(
     """Return the reply to each request by its id; only what the journal does not hold is asked.
 
     Raises:
+        DataError: If the teacher cannot be asked for such a purpose.
         PolydistillError: The first failure; the replies until then are in the journal.
     """
+    for purpose in sorted({request.purpose for request in requests} - set(teacher.models)):
+        raise DataError(f"the {teacher.kind} teacher holds no replies for {purpose!r}; it has {sorted(teacher.models)}")
     known = {request.id: journal.get(request, teacher) for request in requests}
     open_requests = [request for request in requests if known[request.id] is None]
     replies = {id: reply for id, reply in known.items() if reply is not None}

@@ -27,7 +27,7 @@ class OpenAITeacher:
         self.params = params
         self.url = str(params.url).rstrip("/")
         self.models: Mapping[Purpose, str] = {}
-        self._key = os.environ.get(params.key_env, "")
+        self._key = os.environ.get(params.key_env, "").strip()
 
     async def __aenter__(self) -> Self:
         """Connect, and ask which model there is where the parameters name none.
@@ -72,20 +72,28 @@ class OpenAITeacher:
         answer = await self._call("POST", "/chat/completions", body)
         try:
             choice, usage = answer["choices"][0], answer.get("usage") or {}
+            text = choice["message"]["content"] or ""
+            if not isinstance(text, str):
+                raise TypeError("content is no text")
             return Reply(
-                text=choice["message"]["content"] or "",
+                text=text,
                 finish_reason=choice.get("finish_reason"),
                 prompt_tokens=usage.get("prompt_tokens"),
                 completion_tokens=usage.get("completion_tokens"),
             )
         except (KeyError, IndexError, TypeError, AttributeError) as exc:
             raise TeacherError(
-                f"teacher {self.url} answered {request.id} with no choice in it; is it a chat server?"
+                f"teacher {self.url} answered {request.id} with no text in it; is it a chat server?"
             ) from exc
 
     async def _only_model(self) -> str:
         answer = await self._call("GET", "/models", None)
-        names = [str(model.get("id")) for model in answer.get("data", [])]
+        try:
+            names = [str(model["id"]) for model in answer["data"]]
+        except (KeyError, TypeError) as exc:
+            raise TeacherError(
+                f"teacher {self.url} lists no models; is it a chat server? If so, name one in params.yaml:teacher.model"
+            ) from exc
         if len(names) != 1:
             listed = ", ".join(names) or "none"
             raise TeacherError(f"teacher {self.url} lists the models {listed}; name one in params.yaml:teacher.model")

@@ -42,22 +42,26 @@ class RecordedTeacher:
             )
         text = read_text(self.path)
         self.revision = hashlib.sha256(text.encode()).hexdigest()[:16]
-        lines = enumerate(text.splitlines(), start=1)
+        # Not splitlines: a reply may hold U+2028 and the like, which end no line of JSON Lines.
+        lines = enumerate(text.removesuffix("\n").split("\n"), start=1)
         header = self._read(*next(lines, (1, "")))
         if header.get("recording") != VERSION:
             raise DataError(
                 f'{self.path}:1: no recording of version {VERSION}; the first line is {{"recording": 1, ...}}'
             )
-        self.models = {purpose: facts["model"] for purpose, facts in header["purposes"].items()}
+        try:
+            self.models = {purpose: str(facts["model"]) for purpose, facts in header["purposes"].items()}
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise DataError(
+                f'{self.path}:1: names no models; wanted is "purposes": {{"generate": {{"model": ...}}, ...}}'
+            ) from exc
         for number, line in lines:
             row = self._read(number, line)
-            try:
-                reply = Reply(
-                    row["reply"], row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens")
-                )
-                self._replies[row["id"]] = reply
-            except KeyError as exc:
-                raise DataError(f"{self.path}:{number}: {exc} is missing") from exc
+            if not isinstance(row.get("id"), str) or not isinstance(row.get("reply"), str):
+                raise DataError(f"{self.path}:{number}: `id` or `reply` is missing or no text")
+            self._replies[row["id"]] = Reply(
+                row["reply"], row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens")
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,7 +95,7 @@ class RecordedTeacher:
 def write_recording(path: Path, models: Mapping[Purpose, str], replies: Iterable[tuple[str, Reply]]) -> None:
     """Write a recording of the replies, each with the id of its request."""
     header = {"recording": VERSION, "purposes": {purpose: {"model": model} for purpose, model in models.items()}}
-    with new_file(path) as partial, partial.open("w", encoding="utf-8") as out:
+    with new_file(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
         out.write(json.dumps(header, ensure_ascii=False) + "\n")
         for id, reply in replies:
             row = {"id": id, "reply": reply.text, "finish_reason": reply.finish_reason}

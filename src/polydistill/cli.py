@@ -1,0 +1,418 @@
+"""The command `polydistill`: one command a step, nothing but argument handling.
+
+The step's module is imported when its command runs, so that `--help` is quick and a step needs its own extra alone.
+"""
+# ruff: noqa: PLC0415
+
+import contextvars
+import functools
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from polydistill import __version__
+from polydistill.errors import MissingExtraError, ParamsError, PolydistillError
+
+log = logging.getLogger("polydistill")
+
+EXTRAS = {
+    "sklearn": "train",
+    "scipy": "train",
+    "threadpoolctl": "train",
+    "py3langid": "train",
+    "evidently": "report",
+    "matplotlib": "report",
+    "pandas": "report",
+    "bentoml": "serve",
+}
+
+_where = contextvars.ContextVar("where", default="")
+
+
+class _Lines(logging.Handler):
+    """Prints log records on stderr, each behind the step and cell that it is about."""
+
+    STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.DEBUG: "dim"}
+
+    def __init__(self, console: Any) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.text import Text
+
+        line = Text(f"{_where.get():<22} ", style="bold") if _where.get() else Text()
+        if record.levelno == logging.WARNING:
+            line.append("warning: ", style="yellow")
+        line.append(self.format(record), style=self.STYLES.get(record.levelno, ""))
+        self.console.print(line, soft_wrap=True)
+
+
+def _start_logging(quiet: bool, verbose: bool) -> None:
+    from rich.console import Console
+
+    from polydistill import progress
+
+    console = Console(stderr=True, highlight=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines(console)], force=True)
+    log.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    progress.show_on(None if quiet else console)
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    @click.option("-C", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors alone.")
+    @click.option("-v", "--verbose", is_flag=True, help="Print details too.")
+    @functools.wraps(command)
+    def wrapped(workspace: Path, quiet: bool, verbose: bool, **arguments: Any) -> None:
+        from polydistill.workspace import Workspace
+
+        _start_logging(quiet, verbose)
+        command(Workspace.open(workspace), **arguments)
+
+    return wrapped
+
+
+_cells = click.option("--cell", "cells", multiple=True, metavar="TASK/LANGUAGE", help="Repeatable; all where left out.")
+
+
+def _each(step: str, cells: Iterable[Any], run: Callable[[Any], None]) -> None:
+    """Run a step on each cell; one that fails does not keep the others from running."""
+    failures: list[PolydistillError] = []
+    for cell in cells:
+        _where.set(f"{step} {cell.name}")
+        started = time.monotonic()
+        try:
+            run(cell)
+        except PolydistillError as exc:
+            failures.append(exc)
+        log.debug("%.1f s", time.monotonic() - started)
+    _where.set("")
+    if failures:
+        whole = type(failures[0])("\n".join(str(exc) for exc in failures))
+        raise whole from failures[0]
+
+
+class _InOrder(click.Group):
+    """Lists the commands in the order in which data flows, as this file has them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cli() -> None:
+    """Distil a large multilingual LLM into small text classifiers.
+
+    The steps, in their order: prepare, generate, filter, measure, train, evaluate, select, package, serve, monitor.
+    `dvc repro` runs what has changed of all of them; see README.md.
+    """
+
+
+@cli.command()
+@_common
+@_cells
+def prepare(workspace: Any, cells: tuple[str, ...]) -> None:
+    """Check a task and its texts."""
+    from polydistill.prepare import run_prepare
+
+    params = workspace.params.prepare
+    _each(
+        "prepare",
+        workspace.cells(cells),
+        lambda cell: run_prepare(cell.task_folder, cell.language, cell.room("prepared"), cell.room("heldout"), params),
+    )
+
+
+@cli.command()
+@_common
+@_cells
+def generate(workspace: Any, cells: tuple[str, ...]) -> None:
+    """Ask the teacher for labelled texts and its verdicts.
+
+    Replies that are in the journal are not asked for again.
+    """
+    from polydistill.generate import run_generate
+
+    params = workspace.params
+    _each(
+        "generate",
+        workspace.cells(cells),
+        lambda cell: run_generate(
+            cell.room("prepared"), cell.recording, cell.room("generated"), params.generate, params.teacher
+        ),
+    )
+
+
+@cli.command()
+@_common
+@_cells
+def filter(workspace: Any, cells: tuple[str, ...]) -> None:
+    """Reject bad texts, each with its reason."""
+    from polydistill.filter import run_filter
+
+    params = workspace.params
+    _each(
+        "filter",
+        workspace.cells(cells),
+        lambda cell: run_filter(
+            cell.room("prepared"),
+            cell.room("generated"),
+            cell.room("filtered"),
+            params.filter,
+            self_revision=params.generate.self_revision,
+        ),
+    )
+
+
+@cli.command()
+@_common
+@_cells
+def measure(workspace: Any, cells: tuple[str, ...]) -> None:
+    """Compare synthetic with human text."""
+    from polydistill.measure import run_measure
+
+    params = workspace.params.measure
+    _each(
+        "measure",
+        workspace.cells(cells),
+        lambda cell: run_measure(cell.room("prepared"), cell.room("filtered"), cell.room("measured"), params),
+    )
+
+
+@cli.command()
+@_common
+@_cells
+@click.option("--student", "students", multiple=True, help="Kind of student; repeatable; all where left out.")
+def train(workspace: Any, cells: tuple[str, ...], students: tuple[Any, ...]) -> None:
+    """Train students over sizes and runs."""
+    params = workspace.params.train
+    unknown = sorted(set(students) - set(params.students))
+    if unknown:
+        raise ParamsError(f"student {', '.join(unknown)} is not in params.yaml:train.students")
+
+    from polydistill.train import run_train
+
+    def run(cell: Any) -> None:
+        for student in students or params.students:
+            run_train(cell.room("prepared"), cell.room("filtered"), cell.trained(student), student, params)
+
+    _each("train", workspace.cells(cells), run)
+
+
+@cli.command()
+@_common
+@_cells
+def evaluate(workspace: Any, cells: tuple[str, ...]) -> None:
+    """Score students and teacher on the test set."""
+    from polydistill.evaluate import run_evaluate
+
+    params = workspace.params
+    _each(
+        "evaluate",
+        workspace.cells(cells),
+        lambda cell: run_evaluate(
+            cell.room("prepared"),
+            cell.room("heldout"),
+            [cell.trained(student) for student in params.train.students],
+            cell.recording,
+            cell.room("evaluated"),
+            params.evaluate,
+            params.teacher,
+        ),
+    )
+
+
+@cli.command()
+@_common
+@_cells
+def select(workspace: Any, cells: tuple[str, ...]) -> None:
+    """Choose each cell's winner by validation."""
+    from polydistill.select import run_select
+
+    params = workspace.params
+    _each(
+        "select",
+        workspace.cells(cells),
+        lambda cell: run_select(
+            cell.room("prepared"),
+            cell.room("filtered"),
+            [cell.trained(student) for student in params.train.students],
+            cell.room("selected"),
+            cell.gathered("winners"),
+            params.select,
+        ),
+    )
+
+
+@cli.command()
+@_common
+@_cells
+def card(workspace: Any, cells: tuple[str, ...]) -> None:
+    """Gather what is told of each cell, for the report."""
+    from polydistill.card import run_card
+
+    _each(
+        "card",
+        workspace.cells(cells),
+        lambda cell: run_card(
+            cell.room("prepared"),
+            cell.room("generated"),
+            cell.room("filtered"),
+            cell.room("measured"),
+            cell.room("evaluated"),
+            cell.room("selected"),
+            cell.gathered("cards"),
+        ),
+    )
+
+
+@cli.command()
+@_common
+def report(workspace: Any) -> None:
+    """Draw the page of the run."""
+    from polydistill.report import run_report
+
+    _where.set("report")
+    run_report(workspace.across("cards"), workspace.across("report"))
+
+
+@cli.command()
+@_common
+def package(workspace: Any) -> None:
+    """Put all winners into one bento."""
+    from polydistill.package import run_package
+
+    _where.set("package")
+    run_package(
+        workspace.across("winners"), workspace.across("cards"), workspace.across("bento"), workspace.params.package
+    )
+
+
+@cli.command()
+@_common
+@click.option("--check", is_flag=True, help="Only start it, compare its answers with known ones, and stop it.")
+def serve(workspace: Any, check: bool) -> None:
+    """Serve the bento over HTTP."""
+    from polydistill import serve as serving
+
+    _where.set("serve")
+    if check:
+        serving.run_serve(workspace.across("bento"), workspace.across("winners"), workspace.across("served"))
+    else:
+        serving.serve(workspace.across("bento"), workspace.params.serve)
+
+
+@cli.command()
+@_common
+@click.option(
+    "--traffic",
+    type=click.Path(path_type=Path),
+    help="Prediction log of the service (JSON Lines); where left out, what `serve --check` was answered.",
+)
+def monitor(workspace: Any, traffic: Path | None) -> None:
+    """Say which languages need a retraining."""
+    from polydistill.monitor import run_monitor
+
+    _where.set("monitor")
+    run_monitor(
+        workspace.across("winners"),
+        traffic or workspace.across("served") / "answers.jsonl",
+        workspace.across("monitored"),
+        workspace.params.monitor,
+    )
+
+
+@cli.command()
+@_common
+def show(workspace: Any) -> None:
+    """Print the table of the last run."""
+    from rich.console import Console
+
+    from polydistill.summary import summary_table
+
+    console = Console()
+    console.print(summary_table(workspace.across("report")))
+    for what, path in (("report", "report/index.html"), ("bento", "bento")):
+        console.print(f"{what:<7} {workspace.across(path)}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--task", default="mytask", show_default=True, help="Name of the task.")
+@click.option("--language", "languages", multiple=True, help="BCP 47 tag; repeatable.  [default: en]")
+def init(folder: Path, task: str, languages: tuple[str, ...]) -> None:
+    """Make a workspace for your own task."""
+    from polydistill.workspace import new_workspace
+
+    _start_logging(quiet=False, verbose=False)
+    new_workspace(folder, task, languages or ("en",))
+    click.echo(f"workspace {folder}: fill in data/{task}/, set the teacher in params.yaml, then run `dvc repro` there")
+
+
+@cli.command("import-paper")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--workspace", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@click.option("--task", "tasks", multiple=True, help="Repeatable; all where left out.")
+@click.option("--language", "languages", multiple=True, help="Repeatable; all where left out.")
+@click.option("--replies", type=click.Path(path_type=Path), help="Folder of published zero-shot replies.")
+@click.option("--replies-model", default="gpt4", show_default=True, help="Whose replies, as their files name it.")
+def import_paper(
+    source: Path,
+    workspace: Path,
+    tasks: tuple[str, ...],
+    languages: tuple[str, ...],
+    replies: Path | None,
+    replies_model: str,
+) -> None:
+    """Make a workspace of the paper's data.
+
+    SOURCE is a checkout of what was published; the teacher of the workspace replays its generations.
+    """
+    from polydistill.paper import new_paper_workspace
+
+    _start_logging(quiet=False, verbose=False)
+    new_paper_workspace(source, workspace, tasks, languages, replies, replies_model)
+
+
+def main() -> None:
+    """Run the command line: exit 0 for success, 1 for a failed run, 2 for wrong input, 130 or 143 when interrupted."""
+    interrupted = [130]
+
+    def terminate(*_: object) -> None:
+        # What asyncio and the steps undo at Ctrl-C they undo then, too; where that is ignored, just end.
+        interrupted.append(143)
+        if not callable(signal.getsignal(signal.SIGINT)):
+            sys.exit(143)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; run the same again to go on from there", interrupted[-1])
+    except PolydistillError as exc:
+        _fail(str(exc), exc.exit_code)
+    except ModuleNotFoundError as exc:
+        package, _, _ = (exc.name or "").partition(".")
+        if package not in EXTRAS:
+            raise
+        missing = MissingExtraError(f"this step needs {package}; run: pip install 'polydistill[{EXTRAS[package]}]'")
+        _fail(str(missing), missing.exit_code)
+    except OSError as exc:
+        _fail(f"{exc.strerror or exc}: {exc.filename or 'a file'}; check its permissions and the disk's space", 2)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo("\n".join(f"error: {line}" for line in message.splitlines()), err=True)
+    sys.exit(code)

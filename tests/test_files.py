@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pytest
+
+from polydistill.errors import DataError
+from polydistill.files import digest, new_file, new_folder, read_json, read_text, read_yaml, require_input, write_json
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_new_folder_takes_the_place_of_the_old_one_whole(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    with new_folder(tmp_path / "out") as out:
+        (out / "new.txt").write_text("new")
+        assert files_in(tmp_path / "out") == ["old.txt"]
+    assert files_in(tmp_path) == ["out", "out/new.txt"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, DataError])
+def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(failure), new_folder(tmp_path / "out") as out:
+        (out / "half.txt").write_text("half")
+        raise failure
+    assert files_in(tmp_path) == ["out"]
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".out.partial-99999").mkdir()
+    (tmp_path / ".out.partial-99999" / "half.txt").write_text("half")
+    with new_folder(tmp_path / "out"):
+        pass
+    assert files_in(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_file_leaves_the_old_one_and_nothing_else(tmp_path: Path, failure: type[BaseException]) -> None:
+    (tmp_path / "out.txt").write_text("old")
+    with pytest.raises(failure), new_file(tmp_path / "out.txt") as partial:
+        partial.write_text("half")
+        raise failure
+    assert (tmp_path / "out.txt").read_text() == "old"
+    assert files_in(tmp_path) == ["out.txt"]
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("")
+    with pytest.raises(DataError, match=r"cannot write .*facts\.json.*"):
+        write_json(tmp_path / "work" / "facts.json", {})
+    with pytest.raises(DataError, match="cannot write .*prepared"), new_folder(tmp_path / "work" / "prepared"):
+        pass
+
+
+def test_json_is_the_same_for_the_same_content(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": "č"})
+    write_json(tmp_path / "b.json", {"a": "č", "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert read_json(tmp_path / "a.json") == {"a": "č", "b": 1}
+
+
+def test_no_json_is_written_that_others_cannot_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert files_in(tmp_path) == []
+
+
+def test_broken_json_names_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": 1,\n"b": }\n')
+    with pytest.raises(DataError, match=r"a\.json:2: not JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfabc")
+    assert read_text(tmp_path / "a.txt") == "abc"
+
+
+def test_what_is_not_utf8_names_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("text,label\nčaj,a\n".encode("cp1250"))
+    with pytest.raises(DataError, match=r"a\.txt:2: not UTF-8 \(byte 0xe8\); save the file as UTF-8"):
+        read_text(tmp_path / "a.txt")
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.txt is missing"):
+        read_text(tmp_path / "a.txt")
+    with pytest.raises(DataError, match=r"prepare\.json is missing; run `polydistill prepare` first"):
+        require_input(tmp_path / "prepare.json", "prepare")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("a: 1\nb: [", r"a\.yaml:2: not YAML", id="open bracket"),
+        pytest.param("a: 1\n\tb: 2", r"a\.yaml:2: not YAML", id="tab"),
+        pytest.param("a: \x07", r"a\.yaml: not YAML .*special characters", id="control character"),
+        pytest.param("a: 2026-13-01", r"a\.yaml: not YAML .*month", id="impossible date"),
+        pytest.param("[" * 3000, r"a\.yaml: not YAML", id="very deep"),
+        pytest.param("!!python/object:os.system {}", r"a\.yaml:1: not YAML", id="python object"),
+    ],
+)
+def test_broken_yaml_is_said(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_a_digest_tells_content_and_names_not_places(tmp_path: Path) -> None:
+    for folder, name, content in (("a", "x", "1"), ("b", "x", "1"), ("c", "y", "1"), ("d", "x", "2")):
+        (tmp_path / folder / "sub").mkdir(parents=True)
+        (tmp_path / folder / "sub" / name).write_text(content)
+    a, b, c, d = (digest(tmp_path / folder) for folder in "abcd")
+    assert a == b
+    assert len({a, c, d}) == 3

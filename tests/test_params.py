@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from polydistill.errors import ParamsError
+from polydistill.params import Params, check, load_params
+from spaces import REPOSITORY, settings, write_yaml
+
+
+def sections(model: type[BaseModel], prefix: str = "") -> dict[str, type[BaseModel]]:
+    """Return each section by its key, also those within sections."""
+    found = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= {prefix + name: field.annotation, **sections(field.annotation, f"{prefix}{name}.")}
+    return found
+
+
+def test_the_parameters_of_the_repository_are_good() -> None:
+    assert load_params(REPOSITORY / "params.yaml").cells == ["clinic/sl", "clinic/sw", "clinic/az"]
+
+
+def test_every_setting_is_explained_and_has_no_default_that_dvc_cannot_see() -> None:
+    keys = {
+        f"{section}.{name}": field
+        for section, model in sections(Params).items()
+        for name, field in model.model_fields.items()
+    }
+    assert len(keys) > 40
+    assert [key for key, field in keys.items() if not field.description] == []
+    assert [key for key, field in keys.items() if not field.is_required()] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.szies", [10], "train.szies is no known key; did you mean `sizes`?"),
+        ("generate.foo", 1, "generate.foo is no known key; known are texts_per_label, "),
+        ("generate.temperature", 9, "generate.temperature: 9 is not allowed; input should be less than or equal to 2"),
+        ("generate.texts_per_label", 0, "generate.texts_per_label: 0 is not allowed; input should be greater than or"),
+        (
+            "generate.texts_per_label",
+            "60",
+            "generate.texts_per_label: '60' is not allowed; input should be a valid int",
+        ),
+        ("generate.self_revision", "yes please", "generate.self_revision: 'yes please' is not allowed"),
+        ("train.sizes", [10, 1], "train.sizes.1: 1 is not allowed; input should be greater than or equal to 2"),
+        ("train.students", ["linear", "huge"], "train.students.1: 'huge' is not allowed; input should be 'linear'"),
+        ("train.linear.max_word_ngram", 9, "train.linear.max_word_ngram: 9 is not allowed"),
+        ("teacher.kind", "oracle", "teacher.kind: 'oracle' is not allowed; input should be 'recorded' or 'openai'"),
+        ("teacher.kind", "openai", "teacher: kind `openai` needs `url`"),
+        ("teacher.url", "localhost:8000", "teacher.url: 'localhost:8000' is not allowed"),
+        ("evaluate.confidence", 1.0, "evaluate.confidence: 1.0 is not allowed; input should be less than 1"),
+        ("filter.max_chars", 1, "filter: min_chars 5 is larger than max_chars 1"),
+        ("cells", [], "cells: [] is not allowed"),
+        ("cells", ["demo"], "cells.0: 'demo' is not allowed"),
+        ("cells", ["../x/sl"], "cells.0: '../x/sl' is not allowed"),
+        ("cells", ["demo/sl", "demo/az", "demo/sl"], "cells names demo/sl more than once"),
+        ("cells", ["report/sl"], "no task can be called report"),
+        ("select", None, "select: None is not allowed"),
+    ],
+)
+def test_a_wrong_setting_names_key_value_and_what_is_allowed(
+    tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    write_yaml(tmp_path / "params.yaml", settings(**{key: value}))
+    with pytest.raises(ParamsError) as error:
+        load_params(tmp_path / "params.yaml")
+    assert str(error.value).startswith(f"{tmp_path / 'params.yaml'}: ")
+    assert message in str(error.value)
+
+
+def test_a_missing_setting_is_explained(tmp_path: Path) -> None:
+    content = settings()
+    del content["train"]["runs"], content["serve"]
+    write_yaml(tmp_path / "params.yaml", content)
+    with pytest.raises(ParamsError, match=r"train\.runs is missing; add it \(Trainings per source") as error:
+        load_params(tmp_path / "params.yaml")
+    assert "serve is missing" in str(error.value)
+
+
+def test_all_wrong_settings_are_said_at_once(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "params.yaml", settings(generate__seed=-1, train__runs=0, monitor__nosuch=1))
+    with pytest.raises(ParamsError) as error:
+        load_params(tmp_path / "params.yaml")
+    assert len(str(error.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "just words\n"], ids=["empty", "list", "words"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(ParamsError, match=r"params\.yaml: the file: "):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="polydistill init"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_parameters_do_not_change() -> None:
+    params = check(Params, settings(), "test")
+    with pytest.raises(ValueError, match="frozen"):
+        params.generate.seed = 2

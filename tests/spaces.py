@@ -2,13 +2,12 @@
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from polydistill.files import write_json
 from polydistill.records import text_id
 
 REPOSITORY = Path(__file__).parents[1]
@@ -67,7 +66,7 @@ def settings(**changes: Any) -> dict[str, Any]:
     return content
 
 
-def write_csv(path: Path, texts: dict[str, Sequence[str]]) -> None:
+def write_csv(path: Path, texts: Mapping[str, Sequence[str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as out:
         csv.writer(out).writerows([("text", "label"), *((text, label) for label in texts for text in texts[label])])
@@ -100,19 +99,13 @@ def write_replies(
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
 
-def build_workspace(root: Path, *, test: dict[str, Sequence[str]] = TEST, human: bool = True, **changes: Any) -> Path:
+def build_workspace(root: Path, *, test: Mapping[str, Sequence[str]] = TEST, **changes: Any) -> Path:
     """Write params.yaml and data/ of the workspace; `changes` as in `settings`."""
     write_yaml(root / "params.yaml", settings(**changes))
     write_yaml(root / "data" / "demo" / "task.yaml", TASK)
     folder = root / "data" / "demo" / "sl"
     write_csv(folder / "seeds.csv", SEEDS)
     write_csv(folder / "test.csv", test)
-    if human:
-        write_csv(folder / "human.csv", HUMAN)
+    write_csv(folder / "human.csv", HUMAN)
     write_replies(folder / "recording.jsonl", recorded_replies())
     return root
-
-
-def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
-    """Rewrite a JSON file."""
-    write_json(path, change(json.loads(path.read_text(encoding="utf-8"))))

@@ -219,10 +219,10 @@ def test_answers_to_another_test_set_are_refused(tmp_path: Path, questions: list
     before = (tmp_path / "evaluated" / "evaluation.json").read_bytes()
     build_trained(tmp_path / "trained" / "linear", answers, questions)
     teacher = check(TeacherParams, settings()["teacher"], "test")
-    folders = (tmp_path / name for name in ("prepared", "heldout"))
     with pytest.raises(DataError, match=r"predictions\.parquet answers another test set, or with other labels; run"):
         run_evaluate(
-            *folders,
+            tmp_path / "prepared",
+            tmp_path / "heldout",
             [tmp_path / "trained" / "linear"],
             tmp_path / "recording.jsonl",
             tmp_path / "evaluated",

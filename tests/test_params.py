@@ -11,7 +11,7 @@ from spaces import REPOSITORY, settings, write_yaml
 
 def sections(model: type[BaseModel], prefix: str = "") -> dict[str, type[BaseModel]]:
     """Return each section by its key, also those within sections."""
-    found = {}
+    found: dict[str, type[BaseModel]] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= {prefix + name: field.annotation, **sections(field.annotation, f"{prefix}{name}.")}

@@ -240,11 +240,11 @@ def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
 
 
 def test_lines_are_right_after_quoted_line_breaks(tmp_path: Path) -> None:
-    test = 'text,label\n"Potrebujem\ntermin,\nza torek.",book\n\n"Ali\r\ndelate?",hours\nKdaj?,ours\n'
+    test = 'text,label\n"Potrebujem\ntermin,\nza torek.",book\n\n"Ali\r\ndelate?",ours\nKdaj?,ours\n'
     assert problems(tmp_path, test=test) == [
-        "test.csv:8: column label: unknown label `ours`; did you mean `hours`?",
+        f"test.csv:{line}: column label: unknown label `ours`; did you mean `hours`?" for line in (6, 8)
     ]
-    prepare(tmp_path, test=test.replace("ours\n", "hours\n").replace("hhours", "hours"))
+    prepare(tmp_path, test=test.replace("ours", "hours"))
     held = read_records(tmp_path / "work" / "heldout" / "test.parquet")
     assert [record.source.line for record in held] == [2, 6, 8]
 
@@ -296,9 +296,9 @@ def test_a_leaked_seed_goes_where_there_are_others(tmp_path: Path) -> None:
 
 
 def test_a_leaked_seed_stays_where_that_is_allowed_by_name(tmp_path: Path) -> None:
-    leaks = "Naročite me na pregled.,book\nBi me vpisali?,book\n"
+    leaks = "Naročite me na pregled.,book\nRad bi termin pri okulistu.,book\n"
     prepared = prepare(tmp_path, seeds=SEEDS + "Bi me vpisali?,book\n", test=TEST + leaks, allow=True)
-    assert texts(prepared / "seeds.parquet")[:2] == ["Naročite me na pregled.", "Rad bi termin pri okulistu."]
+    assert texts(prepared / "seeds.parquet")[:2] == ["Naročite me na pregled.", "Bi me vpisali?"]
     assert read_json(prepared / "prepare.json")["warnings"] == [
         "seeds.csv:2: this seed stands in the test set too (test.csv:4); kept, as params.yaml:prepare.allow_leaks says"
     ]

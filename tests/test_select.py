@@ -12,10 +12,10 @@ from polydistill.filter import run_filter
 from polydistill.generate import run_generate
 from polydistill.params import SelectParams
 from polydistill.prepare import run_prepare
-from polydistill.properties import PROPERTIES
+from polydistill.properties import PROPERTIES, REFERENCE
 from polydistill.records import read_rows, write_records, write_rows
 from polydistill.runs import FINAL, SCORES
-from polydistill.select import REFERENCE, choose, run_select
+from polydistill.select import choose, run_select
 from polydistill.students import LinearStudent, load_student
 from polydistill.train import run_train
 from polydistill.workspace import Workspace

@@ -7,7 +7,7 @@ from sklearn.exceptions import NotFittedError
 from polydistill.errors import DataError
 from polydistill.files import digest, write_json
 from polydistill.params import TrainParams, check
-from polydistill.students import KINDS, Student, load_student, make_student
+from polydistill.students import KINDS, LinearStudent, Student, load_student, make_student
 from spaces import GENERATED, SEEDS, settings
 
 LABELLED = [(text, label) for label in GENERATED for part in GENERATED[label] for text in part]
@@ -37,7 +37,8 @@ def test_it_learns_what_it_was_taught(student: Student) -> None:
 @pytest.mark.parametrize(("texts", "labels"), [(TEXTS, LABELS), THREE], ids=["two labels", "three labels"])
 def test_probabilities_are_probabilities(student: Student, texts: list[str], labels: list[str]) -> None:
     probabilities = student.fit(texts, labels).predict_proba(NEW)
-    assert (probabilities.shape, probabilities.dtype) == ((len(NEW), len(student.classes_)), np.float64)
+    assert probabilities.shape == (len(NEW), len(student.classes_))
+    assert probabilities.dtype == np.float64
     assert probabilities.min() >= 0
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(NEW)))
     likeliest = [student.classes_[column] for column in probabilities.argmax(axis=1)]
@@ -113,3 +114,9 @@ def test_every_kind_has_its_settings() -> None:
     for kind, student in KINDS.items():
         section = settings()["train"][kind]
         assert set(student().get_params()) == {*section, "seed"}
+
+
+def test_a_linear_student_calls_a_text_that_tells_it_nothing_by_the_commoner_label() -> None:
+    for common, rare in (("a", "b"), ("b", "a")):
+        student = LinearStudent().fit(["ena", "dve", "tri", "štiri", "pet"], [common] * 4 + [rare])
+        assert student.predict(["xyzzy"]) == [common]

@@ -11,6 +11,7 @@ from polydistill.text import fold, words
         pytest.param("dober\u200bdan", "dober dan", id="zero width"),
         pytest.param("\ufeffdober dan", "dober dan", id="byte-order mark"),
         pytest.param("ｄｏｂｅｒ　ｄａｎ", "dober dan", id="full width"),
+        pytest.param("𝐃𝐎𝐁𝐄𝐑 dan", "dober dan", id="styled capitals"),
         pytest.param("cafe\u0301", "café", id="composed and decomposed"),
         pytest.param("ﬁlm", "film", id="ligature"),
         pytest.param("Straße", "STRASSE", id="sharp s"),

@@ -71,11 +71,22 @@ def test_every_text_is_drawn_at_times() -> None:
     assert drawn == set(range(len(LABELS)))
 
 
+def test_with_fewer_texts_than_labels_each_label_has_its_chance() -> None:
+    drawn = {"".join(LABELS[i] for i in draw(LABELS, 2, np.random.default_rng(seed))) for seed in range(50)}
+    assert drawn == {"ab", "ac", "bc"}
+
+
+def test_each_run_draws_its_own_texts(tmp_path: Path) -> None:
+    rows = read_rows(train(tmp_path, sizes=[2], runs=10) / "predictions.parquet", PREDICTIONS)
+    answers = {run: "".join(row["label"][0] for row in rows if row["run"] == run) for run in range(10)}
+    assert len(set(answers.values())) > 3
+
+
 def test_sizes_above_what_there_is_are_passed_over() -> None:
-    params = train_params(sizes=[4, 2, 4, 9], runs=2, seed=5)
+    params = train_params(sizes=[4, 2, 4, 8, 9], runs=2, seed=5)
     assert plan_runs({"synthetic": 8, "human": 3}, params) == [
         Run("synthetic", 8, FINAL, 5),
-        *(Run("synthetic", size, run, 5 + run) for size in (2, 4) for run in (0, 1)),
+        *(Run("synthetic", size, run, 5 + run) for size in (2, 4, 8) for run in (0, 1)),
         *(Run("human", 2, run, 5 + run) for run in (0, 1)),
     ]
 

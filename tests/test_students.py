@@ -120,3 +120,12 @@ def test_a_linear_student_calls_a_text_that_tells_it_nothing_by_the_commoner_lab
     for common, rare in (("a", "b"), ("b", "a")):
         student = LinearStudent().fit(["ena", "dve", "tri", "štiri", "pet"], [common] * 4 + [rare])
         assert student.predict(["xyzzy"]) == [common]
+
+
+def test_no_text_has_no_probabilities(student: Student) -> None:
+    assert student.fit(TEXTS, LABELS).predict_proba([]).shape == (0, 2)
+
+
+def test_texts_without_a_word_are_said(student: Student) -> None:
+    with pytest.raises(DataError, match="none of 2 texts holds one"):
+        student.fit(["👍", "👎"], ["good", "bad"])

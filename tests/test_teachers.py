@@ -228,6 +228,27 @@ class Busy(Parrot):
         return await super().complete(request)
 
 
+def test_a_failure_costs_none_of_the_replies_under_way(tmp_path: Path) -> None:
+    class Slow(Parrot):
+        failed = asyncio.Event()
+
+        async def complete(self, request: ChatRequest) -> Reply:
+            if request.content == "fail":
+                self.failed.set()
+            else:
+                await self.failed.wait()
+                await asyncio.sleep(0)  # let the failure arrive first
+            return await super().complete(request)
+
+    requests = [replace(ASKED, id=f"generate/book/{i}", content=said) for i, said in enumerate(["a", "b", "fail", "c"])]
+    teacher = Slow()
+    with Journal(tmp_path / "journal.jsonl") as journal, pytest.raises(TeacherError, match="no more"):
+        asyncio.run(ask_all(teacher, requests, journal, concurrency=3))
+    assert sorted(teacher.asked) == ["generate/book/0", "generate/book/1", "generate/book/2"]  # not the one not begun
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        assert [journal.get(request, teacher) is not None for request in requests] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(("concurrency", "most"), [(1, 1), (3, 3), (99, 8)])
 def test_as_many_requests_are_under_way_as_allowed(tmp_path: Path, concurrency: int, most: int) -> None:
     teacher = Busy()

@@ -29,8 +29,7 @@ class Judge:
 
     def __init__(self, truth: np.ndarray, n_labels: int, params: EvaluateParams) -> None:
         self.truth, self.n_labels, self.params = truth, n_labels, params
-        self._rng = np.random.default_rng(params.seed)
-        self._texts = resample_counts(len(truth), params.bootstrap_samples, self._rng)
+        self._texts = resample_counts(len(truth), params.bootstrap_samples, np.random.default_rng([params.seed, 0]))
 
     def score(self, answers: np.ndarray) -> dict[str, Any]:
         """Return accuracy and macro-F1 of one set of answers, shape (n_texts,), with intervals over the test texts."""
@@ -49,7 +48,9 @@ class Judge:
             By metric: `mean`, `std` (over runs, 0 for one), `interval` of the mean. The interval resamples the runs and
             the test texts, so that it covers both which texts were drawn for training and which stand in the test set.
         """
-        runs = resample_counts(len(answers), self.params.bootstrap_samples, self._rng) / len(answers)
+        # A generator of its own, so that an interval does not depend on what was scored before.
+        rng = np.random.default_rng([self.params.seed, 1])
+        runs = resample_counts(len(answers), self.params.bootstrap_samples, rng) / len(answers)
         scores = {
             "accuracy": (accuracy(self.truth, answers), accuracy(self.truth, answers, self._texts)),
             "macro_f1": (
@@ -110,14 +111,14 @@ def run_evaluate(
     judge = Judge(truth, len(task.labels), params)
     teacher: dict[str, Any] = {"model": None, "accuracy": None, "macro_f1": None, "interval": None, "abstained": None}
     teacher["note"] = "not asked (params.yaml: evaluate.zero_shot)"
-    with Journal(evaluated / "journal.jsonl") as journal:
-        if params.zero_shot:
-            model, answers = asyncio.run(_ask_labels(task, language, test, recording, journal, teacher_params))
-            if answers is None:
-                teacher["note"] = f"{recording.name} holds no zero-shot answers"
-            else:
-                scores = judge.score(to_classes(answers, task.label_names))
-                teacher |= {"model": model, **scores, "abstained": answers.count(None), "note": ""}
+    journal = evaluated / "journal.jsonl"
+    if params.zero_shot:
+        model, answers = asyncio.run(_ask_labels(task, language, test, recording, journal, teacher_params))
+        if answers is None:
+            teacher["note"] = f"{recording.name} holds no zero-shot answers"
+        else:
+            scores = judge.score(to_classes(answers, task.label_names))
+            teacher |= {"model": model, **scores, "abstained": answers.count(None), "note": ""}
     students = {}
     for folder in trained:
         student = read_json(require_input(folder / "train.json", "train"))["student"]
@@ -134,6 +135,8 @@ def run_evaluate(
         "students": students,
     }
     _write_curves(evaluated / "curves.csv", students)
+    with explained(journal, "write"):
+        journal.touch()  # DVC wants every output to be there, also where nothing was asked
     write_json(evaluated / "evaluation.json", evaluation)
     said = teacher["note"] if teacher["accuracy"] is None else f"{teacher['accuracy']:.1%}"
     finals = ", ".join(f"{name} {of['final']['accuracy']:.1%}" for name, of in students.items())
@@ -141,7 +144,7 @@ def run_evaluate(
 
 
 async def _ask_labels(
-    task: Task, language: str, test: Sequence[Record], recording: Path, journal: Journal, teacher_params: TeacherParams
+    task: Task, language: str, test: Sequence[Record], recording: Path, journal: Path, teacher_params: TeacherParams
 ) -> tuple[str | None, list[str | None] | None]:
     """Return the teacher's model and its label for each test text, None for an abstention."""
     async with open_teacher(teacher_params, recording) as teacher:
@@ -153,7 +156,8 @@ async def _ask_labels(
             )
             for record in test
         }
-        replies = await ask_all(teacher, list(requests.values()), journal, teacher_params.concurrency)
+        with Journal(journal) as opened:
+            replies = await ask_all(teacher, list(requests.values()), opened, teacher_params.concurrency)
         answers = [read_label(replies[requests[record.id].id].text, task.labels, language) for record in test]
         return teacher.models["zero-shot"], answers
 

@@ -37,12 +37,15 @@ class LinearStudent(Student):
         """Train from scratch.
 
         Raises:
-            DataError: If the texts have fewer than two labels.
+            DataError: If the texts have fewer than two labels, or hold no word at all.
         """
         if len(set(labels)) < 2:
             raise DataError(f"a student needs texts of two labels or more, got {sorted(set(labels))}")
         self.vectorizer_ = self._vectorizer()
-        features = self.vectorizer_.fit_transform(texts)
+        try:
+            features = self.vectorizer_.fit_transform(texts)
+        except ValueError as exc:
+            raise DataError(f"a student needs words to learn from; none of {len(texts)} texts holds one") from exc
         model = LogisticRegression(C=self.inverse_regularization, max_iter=1000, random_state=self.seed)
         model.fit(features, labels)
         self.classes_ = [str(label) for label in model.classes_]
@@ -56,6 +59,8 @@ class LinearStudent(Student):
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Return probabilities, float64 of shape (n_texts, n_labels), columns in `classes_` order."""
         check_is_fitted(self, "weights_")
+        if not len(texts):
+            return np.empty((0, len(self.classes_)))
         scores = np.asarray(self.vectorizer_.transform(texts) @ self.weights_.T, dtype=np.float64) + self.bias_
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities: np.ndarray = scores / scores.sum(axis=1, keepdims=True)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from polydistill.errors import DataError
+from polydistill.errors import DataError, PolydistillError
 from polydistill.progress import progress
 from polydistill.teachers.base import ChatRequest, Reply, Teacher
 from polydistill.teachers.journal import Journal
@@ -19,7 +19,8 @@ async def ask_all(
 
     Raises:
         DataError: If the teacher cannot be asked for such a purpose.
-        PolydistillError: The first failure; the replies until then are in the journal.
+        PolydistillError: The first failure, once the requests under way have been answered; all replies until then are
+            in the journal.
     """
     for purpose in sorted({request.purpose for request in requests} - set(teacher.models)):
         raise DataError(f"the {teacher.kind} teacher holds no replies for {purpose!r}; it has {sorted(teacher.models)}")
@@ -31,12 +32,19 @@ async def ask_all(
     purpose = requests[0].purpose
     log.debug("%s: %d replies in %s, %d to ask for", purpose, len(replies), journal.path, len(open_requests))
     queue = iter(open_requests)
+    failures: list[PolydistillError] = []
 
     with progress(f"asking the teacher ({purpose})", len(open_requests)) as advance:
 
         async def work() -> None:
             for request in queue:
-                reply = await teacher.complete(request)
+                if failures:
+                    return
+                try:
+                    reply = await teacher.complete(request)
+                except PolydistillError as exc:
+                    failures.append(exc)
+                    return
                 journal.add(request, teacher, reply)
                 replies[request.id] = reply
                 advance()
@@ -48,4 +56,6 @@ async def ask_all(
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+    if failures:
+        raise failures[0]
     return replies

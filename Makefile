@@ -21,10 +21,10 @@ serve: $(VENV)/demo ## serve the demo's bento: POST /classify
 	polydistill serve
 
 test: $(VENV)/dev ## set up and run the tests
-	pytest -m "not slow"
+	pytest -m "not browser and not paper_data"
 
 test-slow: $(VENV)/dev ## the slower tests: browser, paper data
-	pytest -m slow
+	pytest -m "browser or paper_data"
 
 check: $(VENV)/dev ## lint, types, compiled pipelines
 	ruff check .

@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -417,17 +416,6 @@ def test_a_new_workspace_names_the_cells_and_replays_the_texts(tmp_path: Path) -
     with pytest.raises(DataError, match=r"already holds params\.yaml"):
         new_paper_workspace(source, workspace)
     assert digest(workspace / "data") == before
-
-
-@pytest.fixture(scope="module")
-def paper_data() -> Path:
-    beside = Path(__file__).parents[2] / "shared/paper-data"
-    folder = Path(os.environ.get("POLYDISTILL_PAPER_DATA", beside))
-    if not (folder / "data").is_dir():
-        pytest.skip(
-            f"the published data are not at {folder}; set POLYDISTILL_PAPER_DATA to the folder that holds data/"
-        )
-    return folder
 
 
 @pytest.mark.paper_data

@@ -1,0 +1,16 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def paper_data() -> Path:
+    """The data published with the paper, which this repository does not hold."""
+    beside = Path(__file__).parents[2] / "shared/paper-data"
+    folder = Path(os.environ.get("POLYDISTILL_PAPER_DATA", beside))
+    if not (folder / "data").is_dir():
+        pytest.skip(
+            f"the published data are not at {folder}; set POLYDISTILL_PAPER_DATA to the folder that holds data/"
+        )
+    return folder

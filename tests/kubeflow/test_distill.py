@@ -63,16 +63,19 @@ def _fill(workspace: Path) -> None:
 
 
 def _run_dvc(workspace: Path) -> None:
+    for command in ("git init --quiet", "dvc init --quiet", "dvc repro --quiet evaluate select"):
+        _run(command, workspace)
+
+
+def _run(command: str, folder: Path) -> str:
     beside_python = str(Path(sys.executable).parent)
     environment = os.environ | {
         "PATH": f"{beside_python}{os.pathsep}{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "true",
     }
-    for command in ("git init --quiet", "dvc init --quiet", "dvc repro --quiet evaluate select"):
-        done = subprocess.run(
-            command.split(), cwd=workspace, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -94,6 +97,35 @@ def test_the_engines_agree(engines: Engines, cell: str, of_dvc: str, of_kubeflow
     one, other = engines.outputs(of_dvc, of_kubeflow, cell)
     assert one.exists() and other.exists()
     assert digest(one) == digest(other)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "stages"),
+    [
+        pytest.param("prepare", "seeds_per_label", 9, {"prepare"}, id="prepare"),
+        pytest.param("generate", "temperature", 0.5, {"generate"}, id="generate"),
+        pytest.param("generate", "self_revision", False, {"generate", "filter"}, id="self-revision"),
+        pytest.param("teacher", "max_tokens", 99, {"generate", "evaluate"}, id="teacher"),
+        pytest.param("filter", "min_chars", 6, {"filter"}, id="filter"),
+        pytest.param("train", "runs", 3, {"train"}, id="train"),
+        pytest.param("evaluate", "confidence", 0.9, {"evaluate"}, id="evaluate"),
+        pytest.param("select", "metric", "macro_f1", {"select"}, id="select"),
+        pytest.param("serve", "port", 3001, set(), id="serve"),
+    ],
+)
+def test_a_parameter_changes_only_the_stages_that_read_it(
+    engines: Engines, section: str, key: str, value: object, stages: set[str]
+) -> None:
+    params = engines.dvc.parent / "params.yaml"
+    before = params.read_text(encoding="utf-8")
+    changed = read_yaml(params)
+    changed[section][key] = value
+    write_json(params, changed)
+    try:
+        told = json.loads(_run("dvc status --json prepare generate filter train evaluate select", params.parent))
+    finally:
+        params.write_text(before, encoding="utf-8")
+    assert set(told) == {f"{stage}@{cell}{'-linear' * (stage == 'train')}" for stage in stages for cell in CELLS}
 
 
 def test_kubeflow_brings_the_winners_of_all_cells_together(engines: Engines) -> None:

@@ -33,6 +33,9 @@ usage_stats.do_not_track.cache_clear()
 TRAFFIC = traffic_log()
 
 
+OVERVIEW = {"classify": "POST /classify", "models": "GET /models", "openapi": "GET /docs.json", "health": "GET /readyz"}
+
+
 def version() -> str:
     """Return the version of the bento that is served."""
     return str(bentoml.server_context.bento_version)
@@ -79,6 +82,10 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on if it is a good one."""
+        if scope["type"] == "http" and scope["path"] == "/":
+            # In place of BentoML's page, which has the browser tell a third party of every visit.
+            await JSONResponse(OVERVIEW)(scope, receive, send)
+            return
         if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", "/classify"):
             await self.app(scope, receive, send)
             return

@@ -322,10 +322,13 @@ def monitor(workspace: Any, traffic: Path | None) -> None:
     from polydistill.monitor import run_monitor
 
     _where.set("monitor")
+    if traffic is None:
+        log.info("judging what `serve --check` was answered, not production; name its log with --traffic")
     run_monitor(
         workspace.across("winners"),
         traffic or workspace.across("served") / "answers.jsonl",
-        workspace.across("monitored"),
+        # DVC makes `monitored` anew; what is said of production stays.
+        workspace.across("monitored" if traffic is None else "monitored-traffic"),
         workspace.params.monitor,
     )
 

@@ -76,6 +76,8 @@ def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> lis
                 missing = [name for name in COLUMNS if name not in header]
                 if missing:
                     stands = ", ".join(header) or "nothing"
+                    hint = "; separate the columns by commas" if ";" in stands or "\t" in stands else ""
+                    stands += hint or "; write text,label"
                     problems.append(f"{where}: column {', '.join(missing)} is missing; the header line holds {stands}")
                     return []
             elif cells:

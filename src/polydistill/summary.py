@@ -136,9 +136,10 @@ def headline(rows: Iterable[Row]) -> str:
     if len(scored) == 1:
         verdict = "is more accurate" if ahead else "is not more accurate"
         return f"The student {verdict} than its teacher: {percent(student)} against {percent(teacher)}."
+    clear = sum(row.student_interval[0] > (row.teacher_accuracy or 0) for row in scored)
     return (
-        f"In {ahead} of {len(scored)} {unit} the student is more accurate than its teacher; "
-        f"on average {percent(student)} against {percent(teacher)}."
+        f"In {ahead} of {len(scored)} {unit} the student is more accurate than its teacher, in {clear} with its whole "
+        f"interval; on average {percent(student)} against {percent(teacher)}."
     )
 
 

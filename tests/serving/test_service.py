@@ -133,6 +133,13 @@ def test_the_endpoints_of_bentoml_answer(url: str, path: str) -> None:
     assert get(f"{url}/{path}")[0] == 200
 
 
+def test_the_start_page_tells_no_third_party(url: str) -> None:
+    status, page = get(f"{url}/")
+    assert status == 200
+    assert b"POST /classify" in page
+    assert b"google" not in page and b"<script" not in page
+
+
 def test_each_answer_is_logged_and_nothing_else(work: Path, url: str) -> None:
     before = (work / "traffic.jsonl").read_text().count("\n")
     post(url, {"texts": ["Odpovedujem pregled v petek."], "language": "de"})

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
-from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -67,13 +66,16 @@ class LinearStudent(Student):
         return probabilities
 
     def save(self, folder: Path) -> None:
-        """Write student.json (settings, labels), terms.json (the n-grams) and arrays.npz (weights)."""
+        """Write student.json (settings, labels), terms.json (the n-grams) and a .npy file an array."""
         check_is_fitted(self, "weights_")
         write_json(folder / "student.json", {"kind": "linear", "settings": self.get_params(), "labels": self.classes_})
         terms = {name: list(part.get_feature_names_out()) for name, part in self.vectorizer_.transformer_list}
         (folder / "terms.json").write_text(json.dumps(terms, ensure_ascii=False) + "\n", encoding="utf-8")
-        weights: dict[str, Any] = {f"idf_{name}": part.idf_ for name, part in self.vectorizer_.transformer_list}
-        np.savez_compressed(folder / "arrays.npz", weights=self.weights_, bias=self.bias_, **weights)
+        # Not one .npz: the bytes of a zip archive depend on the version of Python.
+        np.save(folder / "weights.npy", self.weights_, allow_pickle=False)
+        np.save(folder / "bias.npy", self.bias_, allow_pickle=False)
+        for name, part in self.vectorizer_.transformer_list:
+            np.save(folder / f"idf_{name}.npy", part.idf_, allow_pickle=False)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -87,13 +89,11 @@ class LinearStudent(Student):
         student.classes_ = facts["labels"]
         student.vectorizer_ = student._vectorizer()
         try:
-            with explained(folder / "arrays.npz", "read"), (folder / "arrays.npz").open("rb") as file:
-                arrays = np.load(file, allow_pickle=False)
-                student.weights_, student.bias_ = arrays["weights"], arrays["bias"]
-                for name, part in student.vectorizer_.transformer_list:
-                    part.vocabulary = {term: i for i, term in enumerate(terms[name])}
-                    part.idf_ = arrays[f"idf_{name}"]
-        except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as exc:
+            student.weights_, student.bias_ = _read_array(folder / "weights.npy"), _read_array(folder / "bias.npy")
+            for name, part in student.vectorizer_.transformer_list:
+                part.vocabulary = {term: i for i, term in enumerate(terms[name])}
+                part.idf_ = _read_array(folder / f"idf_{name}.npy")
+        except (ValueError, KeyError, TypeError, EOFError) as exc:
             raise DataError(f"{folder}: damaged ({exc}); train the student again") from exc
         if student.weights_.shape != (len(student.classes_), sum(map(len, terms.values()))):
             raise DataError(f"{folder}: weights of shape {student.weights_.shape} do not fit; train the student again")
@@ -104,3 +104,10 @@ class LinearStudent(Student):
         characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, self.max_char_ngram), **shared)
         of_words = TfidfVectorizer(ngram_range=(1, self.max_word_ngram), token_pattern=r"\b\w+\b", **shared)
         return FeatureUnion([("characters", characters), ("words", of_words)])
+
+
+def _read_array(path: Path) -> np.ndarray:
+    # A file that is opened here is closed here also where numpy finds it damaged.
+    with explained(path, "read"), path.open("rb") as file:
+        array: np.ndarray = np.load(file, allow_pickle=False)
+    return array

@@ -1,4 +1,4 @@
-"""Which settings of filter and linear student do best, told by human training texts alone; no test text is read.
+"""Which settings of filter and linear student do best, told by human training texts alone; no test label is read.
 
     python benchmarks/choose_settings.py WORKSPACE [--texts 1500]
 

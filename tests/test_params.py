@@ -52,6 +52,10 @@ def test_every_setting_is_explained_and_has_no_default_that_dvc_cannot_see() -> 
         ("teacher.kind", "oracle", "teacher.kind: 'oracle' is not allowed; input should be 'recorded' or 'openai'"),
         ("teacher.kind", "openai", "teacher: kind `openai` needs `url`"),
         ("teacher.url", "localhost:8000", "teacher.url: 'localhost:8000' is not allowed"),
+        ("teacher.url", "http://me:secret@host/v1", "teacher.url: this value is not allowed"),
+        ("teacher.key_env", "sk-secret", "teacher.key_env: this value is not allowed"),
+        ("train.seed", 5_000_000_000, "train.seed: 5000000000 is not allowed; input should be less than or equal to"),
+        ("train.sources", ["synthetic", "synthetic"], "train: sources names one more than once"),
         ("evaluate.confidence", 1.0, "evaluate.confidence: 1.0 is not allowed; input should be less than 1"),
         ("filter.max_chars", 1, "filter: min_chars 5 is larger than max_chars 1"),
         ("cells", [], "cells: [] is not allowed"),
@@ -70,6 +74,7 @@ def test_a_wrong_setting_names_key_value_and_what_is_allowed(
         load_params(tmp_path / "params.yaml")
     assert str(error.value).startswith(f"{tmp_path / 'params.yaml'}: ")
     assert message in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_a_missing_setting_is_explained(tmp_path: Path) -> None:

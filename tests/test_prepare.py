@@ -164,6 +164,11 @@ def test_further_columns_are_passed_over(tmp_path: Path) -> None:
             id="header without label",
         ),
         pytest.param(
+            {"test": TEST.replace("text,label", "text,label,text")},
+            "test.csv:1: column text stands more than once; keep one",
+            id="header with a column twice",
+        ),
+        pytest.param(
             {"test": TEST.partition("\n")[2]},
             "test.csv:1: column text, label is missing; the header line holds Potrebujem termin za torek., book",
             id="no header",

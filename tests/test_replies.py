@@ -1,7 +1,8 @@
 import pytest
 
-from polydistill.replies import read_label
+from polydistill.replies import UnreadableReply, read_label, read_texts, read_verdicts
 from polydistill.task import Label
+from polydistill.teachers import Reply
 
 
 def labels(*names: str, **called: dict[str, str]) -> list[Label]:
@@ -42,6 +43,9 @@ NEWS = labels("science/technology", "travel", "politics", "health", "not_news", 
         pytest.param("It is not about travel.", None, id="negated"),
         pytest.param("This isn’t travel.", None, id="negated-short"),
         pytest.param("Anything rather than travel.", None, id="rather-than"),
+        pytest.param("It is anything but travel.", None, id="anything-but"),
+        pytest.param("The opposite of travel.", None, id="opposite"),
+        pytest.param("I refuse to label it travel.", None, id="refused"),
         pytest.param('"Travel" does not fit.', None, id="negated-after"),
         pytest.param("It mentions travel. It does not fit any of the labels.", None, id="none-fits"),
         pytest.param("None of the labels; it is travel writing.", None, id="none-of"),
@@ -87,3 +91,28 @@ def test_read_label_knows_names_in_the_language_and_in_english_only() -> None:
 
 def test_read_label_abstains_where_two_labels_have_one_name() -> None:
     assert read_label("Kosten", labels("price", "fee", price={"de": "Kosten"}, fee={"de": "kosten"}), "de") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "no",
+        '{"texts": ["a"',
+        '{"texts": "a"}',
+        '{"texts": [1]}',
+        '{"texts": [' + "9" * 5000 + "]}",
+        "[" * 9,
+        "{" * 9999,
+    ],
+    ids=["empty", "words", "cut", "string", "number", "huge-number", "brackets", "deep"],
+)
+def test_a_reply_without_texts_is_unreadable(content: str) -> None:
+    with pytest.raises(UnreadableReply):
+        read_texts(Reply(content))
+
+
+@pytest.mark.parametrize("number", ["true", '"1"', "1.0", "0", "3", "null"])
+def test_a_verdict_on_no_text_is_none(number: str) -> None:
+    reply = Reply(f'{{"verdicts": [{{"number": {number}, "accept": true, "reason": ""}}]}}')
+    assert [verdict.accept for verdict in read_verdicts(reply, 2)] == [None, None]

@@ -281,6 +281,21 @@ def test_a_server_is_asked_as_its_api_has_it(tmp_path: Path, monkeypatch: pytest
     assert KEY not in (tmp_path / "journal.jsonl").read_text()
 
 
+def test_a_longer_limit_asks_again(tmp_path: Path) -> None:
+    with chat_server() as server:
+        for max_tokens, asked in ((16, 1), (16, 1), (4096, 2)):
+            ask_server(server, tmp_path, max_tokens=max_tokens)
+            assert len(server.chats) == asked
+
+
+def test_token_counts_that_are_none_are_left_out(tmp_path: Path) -> None:
+    status, body = chat("yes")
+    with chat_server(
+        lambda *_: (status, body | {"usage": {"prompt_tokens": "7", "completion_tokens": True}})
+    ) as server:
+        assert ask_server(server, tmp_path)[ASKED.id] == Reply("yes", "stop", None, None)
+
+
 def test_without_a_key_none_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with chat_server() as server:

@@ -160,4 +160,27 @@ def test_no_task_can_take_a_folder_of_all_cells() -> None:
     stages = yaml.safe_load(render_workspace("dvc.yaml", recorded=True))["stages"]
     paths = [path if isinstance(path, str) else next(iter(path)) for stage in stages.values() for path in stage["outs"]]
     across = {path.split("/")[1] for path in paths if not path.startswith("work/${item.cell}")}
-    assert across == set(ACROSS_CELLS)
+    assert across | {"monitored-traffic"} == set(ACROSS_CELLS)
+
+
+def test_a_gitignore_that_is_there_is_kept_and_extended(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("*.log", encoding="utf-8")
+    new_workspace(tmp_path, "mail", ["sl"])
+    assert (tmp_path / ".gitignore").read_text(encoding="utf-8") == "*.log\n/work/\n"
+
+
+def test_a_cell_that_was_taken_out_is_gathered_no_more(tmp_path: Path) -> None:
+    for cell in ("demo/sl", "demo/az"):
+        folder = tmp_path / "work/winners" / cell
+        folder.mkdir(parents=True)
+        task, language = cell.split("/")
+        (folder / "winner.json").write_text(f'{{"task": "{task}", "language": "{language}"}}', encoding="utf-8")
+    params = load_params(build_workspace(tmp_path / "space") / "params.yaml")
+    both = Workspace(tmp_path, params.model_copy(update={"cells": ["demo/sl", "demo/az"]}))
+    one = Workspace(tmp_path, params.model_copy(update={"cells": ["demo/sl"]}))
+    for workspace, wanted in ((both, ["az", "sl"]), (one, ["sl"])):
+        with workspace.gathered("winners") as winners:
+            assert sorted(path.name for path in (winners / "demo").iterdir()) == wanted
+    missing = Workspace(tmp_path, params.model_copy(update={"cells": ["demo/sw"]}))
+    with pytest.raises(DataError, match="run `polydistill select` first"), missing.gathered("winners"):
+        pass

@@ -30,6 +30,7 @@ EXTRAS = {
     "matplotlib": "report",
     "pandas": "report",
     "bentoml": "serve",
+    "packaging": "serve",
 }
 
 _where = contextvars.ContextVar("where", default="")
@@ -65,15 +66,24 @@ def _start_logging(quiet: bool, verbose: bool) -> None:
     progress.show_on(None if quiet else console)
 
 
-def _common(command: Callable[..., None]) -> Callable[..., None]:
-    @click.option("-C", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml.")
+def _spoken(command: Callable[..., None]) -> Callable[..., None]:
     @click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors alone.")
     @click.option("-v", "--verbose", is_flag=True, help="Print details too.")
     @functools.wraps(command)
-    def wrapped(workspace: Path, quiet: bool, verbose: bool, **arguments: Any) -> None:
+    def wrapped(quiet: bool, verbose: bool, **arguments: Any) -> None:
+        _start_logging(quiet, verbose)
+        command(**arguments)
+
+    return wrapped
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    @click.option("-C", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml.")
+    @_spoken
+    @functools.wraps(command)
+    def wrapped(workspace: Path, **arguments: Any) -> None:
         from polydistill.workspace import Workspace
 
-        _start_logging(quiet, verbose)
         command(Workspace.open(workspace), **arguments)
 
     return wrapped
@@ -281,7 +291,8 @@ def report(workspace: Any) -> None:
     from polydistill.report import run_report
 
     _where.set("report")
-    run_report(workspace.across("cards"), workspace.across("report"))
+    with workspace.gathered("cards") as cards:
+        run_report(cards, workspace.across("report"))
 
 
 @cli.command()
@@ -291,9 +302,8 @@ def package(workspace: Any) -> None:
     from polydistill.package import run_package
 
     _where.set("package")
-    run_package(
-        workspace.across("winners"), workspace.across("cards"), workspace.across("bento"), workspace.params.package
-    )
+    with workspace.gathered("winners") as winners, workspace.gathered("cards") as cards:
+        run_package(winners, cards, workspace.across("bento"), workspace.params.package)
 
 
 @cli.command()
@@ -305,7 +315,8 @@ def serve(workspace: Any, check: bool) -> None:
 
     _where.set("serve")
     if check:
-        serving.run_serve(workspace.across("bento"), workspace.across("winners"), workspace.across("served"))
+        with workspace.gathered("winners") as winners:
+            serving.run_serve(workspace.across("bento"), winners, workspace.across("served"))
     else:
         serving.serve(workspace.across("bento"), workspace.params.serve)
 
@@ -324,13 +335,12 @@ def monitor(workspace: Any, traffic: Path | None) -> None:
     _where.set("monitor")
     if traffic is None:
         log.info("judging what `serve --check` was answered, not production; name its log with --traffic")
-    run_monitor(
-        workspace.across("winners"),
-        traffic or workspace.across("served") / "answers.jsonl",
-        # DVC makes `monitored` anew; what is said of production stays.
-        workspace.across("monitored" if traffic is None else "monitored-traffic"),
-        workspace.params.monitor,
-    )
+    # DVC makes `monitored` anew; what is said of production stays.
+    monitored = workspace.across("monitored" if traffic is None else "monitored-traffic")
+    with workspace.gathered("winners") as winners:
+        run_monitor(
+            winners, traffic or workspace.across("served") / "answers.jsonl", monitored, workspace.params.monitor
+        )
 
 
 @cli.command()
@@ -351,11 +361,11 @@ def show(workspace: Any) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--task", default="mytask", show_default=True, help="Name of the task.")
 @click.option("--language", "languages", multiple=True, help="BCP 47 tag; repeatable.  [default: en]")
+@_spoken
 def init(folder: Path, task: str, languages: tuple[str, ...]) -> None:
     """Make a workspace for your own task."""
     from polydistill.workspace import new_workspace
 
-    _start_logging(quiet=False, verbose=False)
     new_workspace(folder, task, languages or ("en",))
     click.echo(f"workspace {folder}: fill in data/{task}/, set the teacher in params.yaml, then run `dvc repro` there")
 
@@ -367,6 +377,7 @@ def init(folder: Path, task: str, languages: tuple[str, ...]) -> None:
 @click.option("--language", "languages", multiple=True, help="Repeatable; all where left out.")
 @click.option("--replies", type=click.Path(path_type=Path), help="Folder of published zero-shot replies.")
 @click.option("--replies-model", default="gpt4", show_default=True, help="Whose replies, as their files name it.")
+@_spoken
 def import_paper(
     source: Path,
     workspace: Path,
@@ -381,7 +392,6 @@ def import_paper(
     """
     from polydistill.paper import new_paper_workspace
 
-    _start_logging(quiet=False, verbose=False)
     new_paper_workspace(source, workspace, tasks, languages, replies, replies_model)
 
 

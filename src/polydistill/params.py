@@ -14,8 +14,15 @@ NAME = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 StudentKind = Literal["linear"]
 
-ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored")
+ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored", "monitored-traffic")
 """The folders of work/ that hold all cells; the others are named after tasks."""
+
+
+MAX_SEED = 2**31
+"""Leaves room below 2**32, where numpy's and scikit-learn's seeds end, for the number of the run that is added."""
+
+# What stands here by mistake may be a password or a key, which no error may repeat.
+_PERHAPS_SECRET = {"url": "@", "key_env": ""}
 
 
 class Section(BaseModel):
@@ -30,9 +37,14 @@ class TeacherParams(Section):
     kind: Literal["recorded", "openai"] = Field(
         description="`recorded`: replays data/<task>/<language>/recording.jsonl; `openai`: asks a server with its API."
     )
-    url: str | None = Field(pattern=r"^https?://", description="Base URL of the server, such as http://host:8000/v1.")
+    url: str | None = Field(
+        pattern=r"^https?://[^@\s]+$", description="Base URL of the server, such as http://host:8000/v1."
+    )
     model: str | None = Field(description="Model name at the server; null takes the only model that the server lists.")
-    key_env: str = Field(min_length=1, description="Environment variable that holds the API key, where one is needed.")
+    key_env: str = Field(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable that holds the API key, where one is needed.",
+    )
     concurrency: int = Field(ge=1, le=1024, description="Requests under way at once.")
     timeout_s: float = Field(gt=0, description="Seconds that one request may take.")
     max_tokens: int = Field(ge=1, description="Longest reply (tokens).")
@@ -60,7 +72,9 @@ class GenerateParams(Section):
     texts_per_request: int = Field(ge=1, le=100, description="Texts to ask for in one request.")
     temperature: float = Field(ge=0, le=2, description="Sampling temperature of the teacher.")
     self_revision: bool = Field(description="Whether the teacher judges its texts; without a yes one is rejected.")
-    seed: int = Field(ge=0, description="Orders the seeds in each prompt; sent to the server with each request.")
+    seed: int = Field(
+        ge=0, le=MAX_SEED, description="Orders the seeds in each prompt; sent to the server with each request."
+    )
 
 
 class FilterParams(Section):
@@ -90,7 +104,7 @@ class MeasureParams(Section):
     """Section `measure`."""
 
     max_texts: int = Field(ge=2, description="Most texts of each side to compare; both sides get the same number.")
-    seed: int = Field(ge=0, description="Draws the texts to compare.")
+    seed: int = Field(ge=0, le=MAX_SEED, description="Draws the texts to compare.")
 
 
 class LinearParams(Section):
@@ -113,9 +127,17 @@ class TrainParams(Section):
         min_length=1,
         description="Training sizes of the curves (texts); sizes above what there is are passed over.",
     )
-    runs: int = Field(ge=1, description="Trainings per source and size, each on its own random subsample.")
-    seed: int = Field(ge=0, description="Draws the subsamples.")
+    runs: int = Field(ge=1, le=10_000, description="Trainings per source and size, each on its own random subsample.")
+    seed: int = Field(ge=0, le=MAX_SEED, description="Draws the subsamples.")
     linear: LinearParams = Field(description="Settings of the linear student.")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for name in ("students", "sources", "sizes"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names one more than once: {', '.join(map(str, values))}")
+        return self
 
 
 class EvaluateParams(Section):
@@ -124,7 +146,7 @@ class EvaluateParams(Section):
     zero_shot: bool = Field(description="Whether the teacher classifies the test texts too, for comparison.")
     confidence: float = Field(gt=0, lt=1, description="Level of the intervals.")
     bootstrap_samples: int = Field(ge=100, description="Resamples behind each interval.")
-    seed: int = Field(ge=0, description="Draws the resamples.")
+    seed: int = Field(ge=0, le=MAX_SEED, description="Draws the resamples.")
 
 
 class SelectParams(Section):
@@ -249,7 +271,9 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {message}"
-    return f"{key}: {error['input']!r} is not allowed; {message[0].lower()}{message[1:]}"
+    mark = _PERHAPS_SECRET.get(str(error["loc"][-1])) if error["loc"] else None
+    shown = "this value" if mark is not None and mark in str(error["input"]) else repr(error["input"])
+    return f"{key}: {shown} is not allowed; {message[0].lower()}{message[1:]}"
 
 
 def _section_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel]:

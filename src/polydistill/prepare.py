@@ -80,6 +80,9 @@ def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> lis
                     stands += hint or "; write text,label"
                     problems.append(f"{where}: column {', '.join(missing)} is missing; the header line holds {stands}")
                     return []
+                if repeated := [name for name in COLUMNS if header.count(name) > 1]:
+                    problems.append(f"{where}: column {', '.join(repeated)} stands more than once; keep one")
+                    return []
             elif cells:
                 faults = _faults(cells, header, labels)
                 problems += [f"{where}: {fault}" for fault in faults]
@@ -172,7 +175,7 @@ def _without(rows: list[Row], taken: dict[str, Row], reason: str, splits: Splits
     for row in rows:
         key = fold(row.text)
         if key in first:
-            place = {"file": row.file.name, "line": row.line, "text": row.text, "label": row.label}
+            place = {"file": row.file.name, "line": row.line}
             splits.removed.append({**place, "reason": reason, "same_as": first[key].place})
         else:
             kept.append(row)

@@ -71,7 +71,7 @@ def read_verdicts(reply: Reply, count: int) -> list[Verdict]:
         return [Verdict(None, str(exc))] * count
     by_number: dict[int, list[Verdict]] = {}
     for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, dict) and isinstance(entry.get("accept"), bool) and isinstance(entry.get("number"), int):
+        if isinstance(entry, dict) and isinstance(entry.get("accept"), bool) and type(entry.get("number")) is int:
             verdict = Verdict(entry["accept"], _encodable(str(entry.get("reason", ""))))
             by_number.setdefault(entry["number"], []).append(verdict)
     found = [by_number.get(number, []) for number in range(1, count + 1)]
@@ -81,7 +81,8 @@ def read_verdicts(reply: Reply, count: int) -> list[Verdict]:
 # Denials in English, in which most teachers answer, whatever the language of the text.
 _NOT = r"not|cannot|\w+n['’]t"
 _DENIED_BEFORE = re.compile(
-    rf"(?<!\w)(?:{_NOT}|no|non|nor|neither|never|none|without|except|unlike|rather than|instead of)\b[^.!?\n]{{0,40}}$"
+    rf"(?<!\w)(?:{_NOT}|no|non|nor|neither|never|none|without|except|unlike|hardly|refuse|lacks?|rather than|instead of"
+    r"|anything but|far from|opposite of|fails? to)\b[^.!?\n]{0,40}$"
 )
 _DENIED_AFTER = re.compile(rf"[^\w\s.,;:!?]*(?:\s+\w+){{0,2}}\s+(?:{_NOT})\b")
 _NONE_FITS = re.compile(rf"(?<!\w)(?:none of|(?:{_NOT})\b[^.!?\n]{{0,40}}\b(?:any|either))\b")
@@ -133,7 +134,7 @@ def _read_object(reply: Reply) -> dict[str, Any]:
         raise UnreadableReply("no JSON")
     try:
         found, _ = json.JSONDecoder().raw_decode(reply.text, start)
-    except (json.JSONDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:  # not JSONDecodeError alone: numbers of thousands of digits
         cut = " (cut off at the token limit)" if reply.finish_reason == "length" else ""
         raise UnreadableReply(f"broken JSON{cut}") from exc
     content: dict[str, Any] = found

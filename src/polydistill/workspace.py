@@ -6,7 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import jinja2
 
 from polydistill.errors import DataError, ParamsError
-from polydistill.files import new_file
+from polydistill.files import explained, new_file, require_input
+from polydistill.gather import gathered
 from polydistill.params import ACROSS_CELLS, NAME, Params, load_params
 from polydistill.task import is_language
 
@@ -82,6 +84,20 @@ class Workspace:
                 )
         return [Cell(self.root, *name.split("/")) for name in names or self.params.cells]
 
+    @contextmanager
+    def gathered(self, name: str) -> Iterator[Path]:
+        """Yield a folder with the winners or the cards of the cells in params.yaml, and of no cell that was there once.
+
+        Raises:
+            DataError: If a cell has none yet.
+        """
+        facts, step = {"winners": ("winner.json", "select"), "cards": ("card.json", "card")}[name]
+        folders = [cell.gathered(name) for cell in self.cells()]
+        for folder in folders:
+            require_input(folder / facts, step)
+        with gathered(folders, facts) as together:
+            yield together
+
     def across(self, name: str) -> Path:
         """A folder for all cells: winners, cards, report, bento, served, monitored."""
         return self.root / "work" / name
@@ -121,6 +137,7 @@ def write_workspace(root: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         with new_file(root / name) as partial:
             partial.write_text(content, encoding="utf-8")
+    _ignore_work(root / ".gitignore")
     if not _inside_git(root):
         _run(["git", "init", "--quiet"], root)
     if not (root / ".dvc").exists():
@@ -149,13 +166,19 @@ def new_workspace(root: Path, task: str, languages: Sequence[str]) -> None:
             "params.yaml", cells=[f"{task}/{language}" for language in languages], preset="own"
         ),
         "dvc.yaml": render_workspace("dvc.yaml", recorded=False),
-        ".gitignore": "/work/\n",
         f"data/{task}/task.yaml": render_workspace("task.yaml", task=task, languages=languages),
     }
     for language in languages:
         for table in ("seeds", "test"):
             files[f"data/{task}/{language}/{table}.csv"] = "text,label\n"
     write_workspace(root, files)
+
+
+def _ignore_work(gitignore: Path) -> None:
+    with explained(gitignore, "write"):
+        there = gitignore.read_text(encoding="utf-8") if gitignore.exists() else ""
+        if "/work/" not in there.splitlines():
+            gitignore.write_text(there + "\n" * (there[-1:] not in ("", "\n")) + "/work/\n", encoding="utf-8")
 
 
 def _inside_git(folder: Path) -> bool:

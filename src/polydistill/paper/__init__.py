@@ -310,13 +310,12 @@ def new_paper_workspace(
     Raises:
         DataError: As `import_paper`, and if the folder is a workspace already.
     """
-    require_absent(workspace, ("params.yaml", "dvc.yaml", ".gitignore"))
+    require_absent(workspace, ("params.yaml", "dvc.yaml"))
     report = import_paper(source, workspace, tasks, languages, replies, replies_model=replies_model)
     zero_shot = any(cell.zero_shot for cell in report.cells)
     files = {
         "params.yaml": render_workspace("params.yaml", cells=report.names, preset="paper", zero_shot=zero_shot),
         "dvc.yaml": render_workspace("dvc.yaml", recorded=True),
-        ".gitignore": "/work/\n",
     }
     write_workspace(workspace, files)
     return report

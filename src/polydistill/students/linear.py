@@ -44,6 +44,8 @@ class LinearStudent(Student):
         try:
             features = self.vectorizer_.fit_transform(texts)
         except ValueError as exc:
+            if "empty vocabulary" not in str(exc):
+                raise
             raise DataError(f"a student needs words to learn from; none of {len(texts)} texts holds one") from exc
         model = LogisticRegression(C=self.inverse_regularization, max_iter=1000, random_state=self.seed)
         model.fit(features, labels)

@@ -42,6 +42,11 @@ class Reply:
     completion_tokens: int | None = None
 
 
+def token_count(said: object) -> int | None:
+    """Return a count of tokens as a server or a recording gives it, None where it is no count."""
+    return said if isinstance(said, int) and not isinstance(said, bool) else None
+
+
 class Teacher(Protocol):
     """An LLM that can be asked; entered with `async with` before the first request."""
 

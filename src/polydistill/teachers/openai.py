@@ -10,7 +10,7 @@ import aiohttp
 from polydistill.errors import TeacherError
 from polydistill.params import TeacherParams
 from polydistill.prompts import Purpose
-from polydistill.teachers.base import ChatRequest, Reply
+from polydistill.teachers.base import ChatRequest, Reply, token_count
 
 TRIES = 5
 FIRST_PAUSE_S = 1.0
@@ -21,12 +21,12 @@ class OpenAITeacher:
     """One connection pool to one server; a busy or unreachable server is tried again, with growing pauses."""
 
     kind = "openai"
-    revision = ""
 
     def __init__(self, params: TeacherParams) -> None:
         self.params = params
         self.url = str(params.url).rstrip("/")
         self.models: Mapping[Purpose, str] = {}
+        self.revision = f"max_tokens {params.max_tokens}"  # a longer limit may be what a cut-off reply needs
         self._key = os.environ.get(params.key_env, "").strip()
 
     async def __aenter__(self) -> Self:
@@ -78,8 +78,8 @@ class OpenAITeacher:
             return Reply(
                 text=text,
                 finish_reason=choice.get("finish_reason"),
-                prompt_tokens=usage.get("prompt_tokens"),
-                completion_tokens=usage.get("completion_tokens"),
+                prompt_tokens=token_count(usage.get("prompt_tokens")),
+                completion_tokens=token_count(usage.get("completion_tokens")),
             )
         except (KeyError, IndexError, TypeError, AttributeError) as exc:
             raise TeacherError(

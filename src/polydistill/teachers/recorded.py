@@ -9,7 +9,7 @@ from typing import Any, Self
 from polydistill.errors import DataError
 from polydistill.files import new_file, read_text
 from polydistill.prompts import Purpose
-from polydistill.teachers.base import ChatRequest, Reply
+from polydistill.teachers.base import ChatRequest, Reply, token_count
 
 VERSION = 1
 
@@ -60,7 +60,10 @@ class RecordedTeacher:
             if not isinstance(row.get("id"), str) or not isinstance(row.get("reply"), str):
                 raise DataError(f"{self.path}:{number}: `id` or `reply` is missing or no text")
             self._replies[row["id"]] = Reply(
-                row["reply"], row.get("finish_reason"), row.get("prompt_tokens"), row.get("completion_tokens")
+                row["reply"],
+                row.get("finish_reason"),
+                token_count(row.get("prompt_tokens")),
+                token_count(row.get("completion_tokens")),
             )
         return self
 
@@ -77,16 +80,21 @@ class RecordedTeacher:
             return self._replies[request.id]
         except KeyError:
             known = sum(id.rpartition("/")[0] == request.id.rpartition("/")[0] for id in self._replies)
+            ways = {
+                "generate": "ask for no more than was recorded (params.yaml:generate)",
+                "revise": "switch self-revision off (params.yaml:generate.self_revision)",
+                "zero-shot": "leave the test texts as they were, or do without (params.yaml:evaluate.zero_shot)",
+            }
             raise DataError(
-                f"{self.path} holds no reply to {request.id} ({known} others of its kind); ask for no more than was "
-                "recorded (params.yaml:generate), or ask a server (params.yaml:teacher)"
+                f"{self.path} holds no reply to {request.id} ({known} others of its kind); {ways[request.purpose]}, "
+                "or ask a server (params.yaml:teacher)"
             ) from None
 
     def _read(self, number: int, line: str) -> dict[str, Any]:
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as exc:
-            raise DataError(f"{self.path}:{number}: not JSON ({exc.msg})") from exc
+        except ValueError as exc:  # not JSONDecodeError alone: a number of thousands of digits is another one
+            raise DataError(f"{self.path}:{number}: not JSON ({exc})") from exc
         if not isinstance(row, dict):
             raise DataError(f"{self.path}:{number}: not a JSON object")
         return row

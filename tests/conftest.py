@@ -1,7 +1,11 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A job that a script starts in the background ignores Ctrl-C, and so would all programs that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

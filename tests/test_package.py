@@ -53,7 +53,8 @@ def test_the_bento_answers_where_polydistill_is_not_installed_and_reports_no_usa
 import sys
 sys.path.append(sys.argv[2])
 import importlib.util
-assert importlib.util.find_spec("polydistill") is None
+found = importlib.util.find_spec("polydistill")
+assert found is None or found.origin is None  # an editable install leaves a folder without code
 import bentoml
 from bentoml._internal.utils.analytics import usage_stats
 assert not usage_stats.do_not_track()  # as `bentoml serve` asks before it loads the service

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-# A job that a script starts in the background ignores Ctrl-C, and so would all programs that the tests start and interrupt.
+# A job in the background of a script ignores Ctrl-C, and so would the programs that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -133,7 +133,7 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        for name in ("students", "sources", "sizes"):
+        for name in ("students", "sources"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one more than once: {', '.join(map(str, values))}")

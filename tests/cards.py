@@ -35,6 +35,31 @@ def rejection(
     return {"reason": reason, "count": count, "meaning": meaning, "examples": examples}
 
 
+def explained(reason: str, count: int, meaning: str) -> dict[str, Any]:
+    return {"reason": reason, "count": count, "meaning": meaning}
+
+
+def asked(purpose: str, requests: int, **changes: Any) -> dict[str, Any]:
+    """Return what requests of 500 prompt and 200 reply tokens took, at 1 and 3 a million, in 2 s each."""
+    return {
+        "purpose": purpose,
+        "requests": requests,
+        "retries": 0,
+        "failed": 0,
+        "prompt_tokens": 500 * requests,
+        "completion_tokens": 200 * requests,
+        "cost": 0.0011 * requests,
+        "seconds": 2.0 * requests,
+        "failures": [],
+        "faults": [],
+        **changes,
+    }
+
+
+NOT_COUNTED = dict.fromkeys(("prompt_tokens", "completion_tokens", "cost", "seconds"))
+"""Of a recording nobody knows these."""
+
+
 def make_card(
     language: str = "sl",
     task: str = "clinic",
@@ -74,6 +99,7 @@ def make_card(
         "teacher": {
             "kind": "recorded",
             "model": "Llama-3-70B-Instruct",
+            "revision": None,
             "zero_shot_model": None if teacher is None else "Llama-3-70B-Instruct",
             "accuracy": teacher,
             "macro_f1": None if teacher is None else round(teacher - 0.02, 4),
@@ -95,10 +121,31 @@ def make_card(
             }
         },
         "generation": {
-            "unreadable": 2,
-            "unreadable_reasons": [{"reason": "no JSON list in the reply", "count": 2}],
-            "shortfall": {"prescription": 4},
+            "strategy": "plain",
+            "structured": True,
+            "wanted": 250,
+            "usable": 263,
+            "unreadable": [explained("cut_off", 2, "the reply stops before its end")],
+            "shortfall": [
+                {
+                    "label": "prescription",
+                    "missing": 4,
+                    "reasons": [
+                        explained("near_duplicate", 3, "nearly the same as another text of the label"),
+                        explained("cut_off", 2, "the reply stops before its end"),
+                    ],
+                }
+            ],
+            "judge": {
+                "accept": 270,
+                "repair": 9,
+                "reject": 15,
+                "none": 6,
+                "accepts_what_rules_reject": [explained("wrong_language", 27, "another language is likelier")],
+                "faults_language_that_rules_accept": 3,
+            },
         },
+        "asked": [asked("generate", 32), asked("revise", 30)],
         "checks": {"language": True, "self_revision": True},
         "rejected": list(rejected),
         "diversity": {

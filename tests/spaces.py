@@ -43,11 +43,18 @@ TASK = {
     ],
     "languages": ["sl", "az"],
 }
+FACETS = {
+    "lengths": ["a few words", "one sentence", "two sentences"],
+    "registers": ["polite", "in haste"],
+    "speakers": ["a parent", "a retired person"],
+    "topics": {"book": ["the dentist", "a check-up", "an operation"], "hours": ["weekends", "the laboratory"]},
+}
 SETTINGS = {
     "cells": ["demo/sl"],
     "prepare.seeds_per_label": 2,
     "generate.texts_per_label": 4,
     "generate.texts_per_request": 2,
+    "generate.top_up": 0,  # the recording has no further replies
     "train.sizes": [2, 4],
     "train.runs": 2,
     "evaluate.bootstrap_samples": 100,
@@ -83,7 +90,8 @@ def recorded_replies() -> dict[str, str]:
     for label, parts in GENERATED.items():
         for number, texts in enumerate(parts):
             replies[f"generate/{label}/{number}"] = json.dumps({"texts": texts}, ensure_ascii=False)
-            verdicts = [{"number": n, "accept": True, "reason": ""} for n in range(1, len(texts) + 1)]
+            yes = {"language": True, "label": True, "natural": True, "decision": "accept", "text": "", "reason": ""}
+            verdicts = [{"number": n, **yes} for n in range(1, len(texts) + 1)]
             replies[f"revise/{label}/{number}"] = json.dumps({"verdicts": verdicts})
     replies |= {f"zero-shot/{text_id(text, 'sl')}": label for label in TEST for text in TEST[label]}
     return replies | {f"zero-shot/{text_id(TEST['book'][0], 'sl')}": "I cannot say."}

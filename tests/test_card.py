@@ -15,6 +15,45 @@ from polydistill.files import read_json, write_json
 from polydistill.records import REJECTED, Record, Source, to_row, write_rows
 
 SEEDS = {"sport": ["Zmagali smo!"], "travel": ["Vlak zamuja."]}
+
+
+def took(requests: int, **changes: Any) -> dict[str, Any]:
+    """Return what the ledger of usage.json says of requests to a server that counts, but at no known price."""
+    return {
+        "requests": requests,
+        "retries": 1,
+        "failed": 0,
+        "prompt_tokens": 100 * requests,
+        "completion_tokens": 10 * requests,
+        "cost": None,
+        "seconds": 0.5 * requests,
+        "faults": {},
+        "failures": {},
+        **changes,
+    }
+
+
+USAGE = {
+    "schema_version": 2,
+    "complete": True,
+    "teacher": {"kind": "openai", "model": "Llama-3-70B", "revision": "a1", "structured": True},
+    "strategy": "diverse",
+    "purposes": {
+        "revise": took(3, faults={"no_verdict": 1}),
+        "generate": took(4, failed=1, failures={"HTTP 500": 1}, faults={"cut_off": 2}),
+        "canary": took(1),
+    },
+    "texts": {"wanted": 10, "written": 9, "usable": 6},
+    "unusable": {"markup": 1, "near_duplicate": 2},
+    "unreadable": {"cut_off": 2, "request_failed": 1},
+    "faults": {"cut_off": "the reply stops before its end"},
+    "shortfall": {"travel": {"missing": 3, "reasons": {"cut_off": 1, "near_duplicate": 2}}},
+    "judge": {
+        "verdicts": {"accept": 5, "repair": 1, "reject": 2, "none": 1},
+        "accepts_what_rules_reject": {"markup": 1},
+        "faults_language_that_rules_accept": 0,
+    },
+}
 SCORES = {"accuracy": 0.8, "macro_f1": 0.75, "interval": {"accuracy": [0.7, 0.9], "macro_f1": [0.65, 0.85]}}
 EVALUATION = {
     "schema_version": 1,
@@ -23,7 +62,7 @@ EVALUATION = {
     "labels": ["sport", "travel"],
     "n_test": 40,
     "confidence": 0.95,
-    "teacher": {**SCORES, "model": "gpt-4", "abstained": 3, "note": ""},
+    "teacher": {**SCORES, "model": "gpt-4", "abstained": 3, "note": "", "usage": {"zero-shot": took(40)}},
     "students": {
         "linear": {
             "final": {"size": 6, **SCORES},
@@ -85,14 +124,7 @@ def cell(tmp_path: Path) -> list[Path]:
     """The folders of a cell, in the order in which `run_card` takes them."""
     build_prepared(tmp_path / "prepared", SEEDS)
     build_generated(tmp_path / "generated", {})
-    usage = {
-        "schema_version": 1,
-        "teacher": {"kind": "openai", "model": "Llama-3-70B"},
-        "purposes": {},
-        "unreadable": [{"request": "generate/sport/0", "reason": "broken JSON"}] * 2,
-        "shortfall": {"sport": 0, "travel": 5},
-    }
-    write_json(tmp_path / "generated" / "usage.json", usage)
+    write_json(tmp_path / "generated" / "usage.json", USAGE)
     rows = [
         rejected_row("Danes dežuje povsod.", "near_duplicate", "0.91 like: Danes dežuje."),
         rejected_row("Danes dežuje!", "near_duplicate", "0.95 like: Danes dežuje."),
@@ -124,9 +156,98 @@ def test_gathers_what_the_steps_say(cell: list[Path], tmp_path: Path) -> None:
     ]
     assert (card.teacher.model, card.teacher.zero_shot_model, card.teacher.accuracy) == ("Llama-3-70B", "gpt-4", 0.8)
     assert card.winning.final.size == 6
-    assert (card.generation.unreadable, card.generation.shortfall) == (2, {"travel": 5})
     assert not card.checks.language
     assert card.winner.digests == {"model": "a3", "accepted": "09"}
+
+
+def test_what_was_asked_comes_by_purpose_with_its_sum(cell: list[Path], tmp_path: Path) -> None:
+    run_card(*cell, tmp_path / "card")
+    card = read_card(tmp_path / "card" / "card.json")
+    assert [(row.purpose, row.requests) for row in card.asked] == [
+        ("canary", 1),
+        ("generate", 4),
+        ("revise", 3),
+        ("zero-shot", 40),
+    ]
+    assert card.spent.model_dump() == {
+        "requests": 48,
+        "retries": 4,
+        "failed": 1,
+        "prompt_tokens": 4800,
+        "completion_tokens": 480,
+        "cost": None,
+        "seconds": 24.0,
+    }
+    generate = card.asked[1]
+    assert [(group.reason, group.count) for group in generate.failures] == [("HTTP 500", 1)]
+    assert generate.faults[0].meaning == "the reply stops before its end"
+
+
+def test_what_is_not_known_of_one_purpose_is_not_known_of_the_sum(cell: list[Path], tmp_path: Path) -> None:
+    purposes = {"generate": took(4, cost=0.2), "revise": took(3, prompt_tokens=None, cost=None)}
+    write_json(tmp_path / "generated" / "usage.json", USAGE | {"purposes": purposes})
+    run_card(*cell, tmp_path / "card")
+    spent = read_card(tmp_path / "card" / "card.json").spent
+    assert (spent.prompt_tokens, spent.cost, spent.completion_tokens) == (None, None, 470)
+
+
+def test_a_recording_takes_no_time_that_is_the_teachers(cell: list[Path], tmp_path: Path) -> None:
+    write_json(tmp_path / "generated" / "usage.json", USAGE | {"purposes": {"generate": took(4, seconds=0.0)}})
+    run_card(*cell, tmp_path / "card")
+    assert read_card(tmp_path / "card" / "card.json").asked[0].seconds is None
+
+
+def test_what_generation_could_not_deliver_has_its_reasons(cell: list[Path], tmp_path: Path) -> None:
+    run_card(*cell, tmp_path / "card")
+    generation = read_card(tmp_path / "card" / "card.json").generation
+    assert (generation.strategy, generation.structured, generation.wanted) == ("diverse", True, 10)
+    assert [(fault.reason, fault.count, fault.meaning) for fault in generation.unreadable] == [
+        ("cut_off", 2, "the reply stops before its end"),
+        ("request_failed", 1, "the request failed, so that there is no reply"),
+    ]
+    (short,) = generation.shortfall
+    assert (short.label, short.missing) == ("travel", 3)
+    assert [(reason.reason, reason.count, reason.meaning) for reason in short.reasons] == [
+        ("near_duplicate", 2, "nearly the same"),
+        ("cut_off", 1, "the reply stops before its end"),
+    ]
+
+
+def test_the_judge_and_its_contradictions(cell: list[Path], tmp_path: Path) -> None:
+    run_card(*cell, tmp_path / "card")
+    judge = read_card(tmp_path / "card" / "card.json").generation.judge
+    assert judge is not None
+    assert (judge.judged, judge.share(judge.reject)) == (9, 2 / 9)
+    assert [(group.reason, group.meaning) for group in judge.accepts_what_rules_reject] == [
+        ("markup", "layout left over")
+    ]
+
+
+def test_a_judge_that_was_not_asked(cell: list[Path], tmp_path: Path) -> None:
+    silent = {
+        "verdicts": dict.fromkeys(("accept", "repair", "reject", "none"), 0),
+        "accepts_what_rules_reject": {},
+        "faults_language_that_rules_accept": 0,
+    }
+    write_json(tmp_path / "generated" / "usage.json", USAGE | {"judge": silent})
+    run_card(*cell, tmp_path / "card")
+    assert read_card(tmp_path / "card" / "card.json").generation.judge is None
+
+
+def test_a_generation_that_was_stopped_has_no_card(cell: list[Path], tmp_path: Path) -> None:
+    write_json(tmp_path / "generated" / "usage.json", USAGE | {"complete": False})
+    with pytest.raises(DataError, match="generate did not come to its end; run `polydistill generate` again"):
+        run_card(*cell, tmp_path / "card")
+
+
+def test_what_a_server_says_is_cut(cell: list[Path], tmp_path: Path) -> None:
+    long = "x" * 1000
+    teacher = {**USAGE["teacher"], "model": long}  # type: ignore[dict-item]
+    purposes = {"generate": took(4, failures={long: 1})}
+    write_json(tmp_path / "generated" / "usage.json", USAGE | {"teacher": teacher, "purposes": purposes})
+    run_card(*cell, tmp_path / "card")
+    card = read_card(tmp_path / "card" / "card.json")
+    assert card.teacher.model == card.asked[0].failures[0].reason == "x" * 279 + "…"
 
 
 def test_rejections_come_by_frequency_with_their_examples(cell: list[Path], tmp_path: Path) -> None:
@@ -150,7 +271,8 @@ def test_the_same_cell_gives_the_same_bytes(cell: list[Path], tmp_path: Path) ->
 
 
 def test_a_teacher_without_scores(cell: list[Path], tmp_path: Path) -> None:
-    nothing = dict.fromkeys(("model", "accuracy", "macro_f1", "interval", "abstained")) | {"note": "not asked"}
+    nothing: dict[str, Any] = dict.fromkeys(("model", "accuracy", "macro_f1", "interval", "abstained"))
+    nothing |= {"note": "not asked", "usage": {}}
     write_json(tmp_path / "evaluated" / "evaluation.json", EVALUATION | {"teacher": nothing})
     run_card(*cell, tmp_path / "card")
     teacher = read_card(tmp_path / "card" / "card.json").teacher
@@ -181,6 +303,8 @@ def test_a_missing_file_is_named_with_its_step(
     [
         pytest.param("selected/winner.json", WINNER | {"student": "lora"}, "lora is not among", id="unknown winner"),
         pytest.param("selected/winner.json", {"task": "demo", "language": "sl"}, "`student`", id="key missing"),
+        pytest.param("generated/usage.json", {"schema_version": 1, "teacher": {}}, "`complete`", id="older version"),
+        pytest.param("generated/usage.json", USAGE | {"unreadable": []}, "misstates something", id="wrong shape"),
         pytest.param("measured/diversity.json", DIVERSITY | {"n": "many"}, "diversity.n", id="wrong type"),
     ],
 )

@@ -1,4 +1,5 @@
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,11 @@ import numpy as np
 import pytest
 
 from build import build_prepared, records
-from chat_server import chat, chat_server
-from polydistill.errors import DataError
+from chat_server import ChatServer, chat_server
+from polydistill.errors import DataError, TeacherError
 from polydistill.evaluate import Judge, curve_row, overtakes_at, run_evaluate
 from polydistill.files import digest, read_json, write_json
-from polydistill.params import EvaluateParams, TeacherParams, check
+from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check
 from polydistill.records import text_id, write_records, write_rows
 from polydistill.runs import FINAL, PREDICTIONS
 from spaces import SEEDS, TEST, settings, write_replies
@@ -34,6 +35,14 @@ def evaluate_params(**changes: Any) -> EvaluateParams:
     return check(EvaluateParams, settings(evaluate__bootstrap_samples=300)["evaluate"] | changes, "test")
 
 
+def teacher_params(**changes: Any) -> TeacherParams:
+    return check(TeacherParams, settings()["teacher"] | changes, "test")
+
+
+def budget_params(**changes: Any) -> BudgetParams:
+    return check(BudgetParams, settings()["budget"] | changes, "test")
+
+
 def build_trained(folder: Path, answers: dict[tuple[str, int, int], str], questions: Sequence[str] = QUESTIONS) -> Path:
     """Write what `train` wrote, as far as `evaluate` reads it."""
     rows = [
@@ -52,6 +61,8 @@ def evaluate(
     purposes: Sequence[str] = ("zero-shot",),
     students: dict[str, dict[tuple[str, int, int], str]] | None = None,
     teacher: dict[str, Any] | None = None,
+    budget: dict[str, Any] | None = None,
+    record_to: Path | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """Evaluate students that gave these answers beside a teacher that gave these; return evaluation.json."""
@@ -67,7 +78,9 @@ def evaluate(
         root / "recording.jsonl",
         root / "evaluated",
         evaluate_params(**changes),
-        check(TeacherParams, settings()["teacher"] | (teacher or {}), "test"),
+        teacher_params(**teacher or {}),
+        budget_params(**budget or {}),
+        record_to=record_to,
     )
     evaluation: dict[str, Any] = read_json(root / "evaluated" / "evaluation.json")
     return evaluation
@@ -179,18 +192,115 @@ def test_without_zero_shot_answers_there_is_a_note_instead(tmp_path: Path, chang
     evaluation = evaluate(tmp_path, **changes)
     assert evaluation["teacher"] == {
         **dict.fromkeys(["model", "accuracy", "macro_f1", "interval", "abstained"]),
+        "usage": {},
         "note": note,
     }
     assert evaluation["students"]["linear"]["overtakes_teacher_at"] is None
     assert (tmp_path / "evaluated" / "journal.jsonl").exists()
 
 
+def asking(server: ChatServer, **changes: Any) -> dict[str, Any]:
+    return {"kind": "openai", "url": server.url, "tries": 1, **changes}
+
+
 def test_a_server_is_asked_each_text_once(tmp_path: Path) -> None:
-    with chat_server(lambda *_: chat("hours")) as server:
+    with chat_server(content="hours") as server:
         for _ in range(2):
-            teacher = evaluate(tmp_path, teacher={"kind": "openai", "url": server.url})["teacher"]
-    assert [any(text in body["messages"][0]["content"] for body in server.chats) for text in QUESTIONS] == [True] * 6
-    assert (len(server.chats), teacher["model"], teacher["accuracy"]) == (6, "tiny", 3 / 6)
+            teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
+        asked = [chat["messages"][0]["content"] for chat in server.chats()]
+    assert [any(text in prompt for prompt in asked) for text in QUESTIONS] == [True] * 6
+    assert (len(asked), teacher["model"], teacher["accuracy"], teacher["abstained"]) == (6, "tiny", 3 / 6, 0)
+
+
+def test_what_zero_shot_answers_took_is_told(tmp_path: Path) -> None:
+    recorded = evaluate(tmp_path / "recorded")["teacher"]["usage"]
+    assert list(recorded) == ["zero-shot"]
+    assert (recorded["zero-shot"]["requests"], recorded["zero-shot"]["prompt_tokens"]) == (6, None)
+    prices = {"prompt_price": 10.0, "completion_price": 20.0}
+    with chat_server(content="hours") as server:
+        evaluation = evaluate(tmp_path / "asked", teacher=asking(server), budget=prices)
+    took = evaluation["teacher"]["usage"]["zero-shot"]
+    assert (took["requests"], took["retries"], took["failed"], took["failures"]) == (6, 0, 0, {})
+    assert took["prompt_tokens"] > 6
+    assert took["cost"] == pytest.approx((took["prompt_tokens"] * 10 + took["completion_tokens"] * 20) / 1e6)
+
+
+def test_a_text_that_the_teacher_refuses_is_an_abstention(tmp_path: Path) -> None:
+    refusing = {"match": QUESTIONS[3], "status": 400, "says": "not that"}
+    with chat_server(rules=[{"content": "hours"}, refusing]) as server:
+        teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
+    assert (teacher["abstained"], teacher["accuracy"]) == (1, 2 / 6)
+    assert teacher["usage"]["zero-shot"]["failures"] == {'HTTP 400: {"error": {"message": "not that", ' + OF_ERROR: 1}
+
+
+OF_ERROR = '"type": "error", "code": 400}}'
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param({"refusal": True}, id="refusal"),
+        pytest.param({"empty_choices": True}, id="no choice"),
+        pytest.param({"content": ""}, id="empty"),
+        pytest.param({"content": "book hours"}, id="two labels"),
+    ],
+)
+def test_a_reply_without_a_label_is_an_abstention(tmp_path: Path, faults: dict[str, Any]) -> None:
+    with chat_server(rules=[{"content": "hours"}, {"match": QUESTIONS[3], **faults}]) as server:
+        teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
+    assert (teacher["abstained"], teacher["accuracy"]) == (1, 2 / 6)
+
+
+def test_a_text_without_an_answer_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
+    with chat_server(rules=[{"content": "hours"}, {"match": QUESTIONS[3], "status": 503}]) as server:
+        with pytest.raises(TeacherError, match="did not answer every test text: HTTP 503; run again to ask for the re"):
+            evaluate(tmp_path, teacher=asking(server))
+        assert not (tmp_path / "evaluated" / "evaluation.json").exists()
+        server.set(content="hours")
+        teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
+        assert server.count() == 6 + 1
+    assert (teacher["abstained"], teacher["accuracy"]) == (0, 3 / 6)
+    assert teacher["usage"]["zero-shot"]["failed"] == 1
+
+
+def test_a_budget_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
+    with chat_server(content="hours") as server:
+        with pytest.raises(TeacherError, match=r"budget\.requests 4 is reached: 4 sent"):
+            evaluate(tmp_path, teacher=asking(server), budget={"requests": 4})
+        assert server.count() == 4
+        assert evaluate(tmp_path, teacher=asking(server))["teacher"]["accuracy"] == 3 / 6
+        assert server.count() == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"model": "large"}, 'model was "tiny", is "large"'), ({"revision": "v2"}, 'revision was "", is "v2"')],
+)
+def test_answers_of_another_teacher_are_not_taken_for_this_ones(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with chat_server(content="hours") as server:
+        evaluate(tmp_path, teacher=asking(server))
+        before = digest(tmp_path / "evaluated")
+        with pytest.raises(DataError, match=r"evaluated/journal\.jsonl holds 6 paid replies of another plan") as error:
+            evaluate(tmp_path, teacher=asking(server, **change))
+        assert (message in str(error.value), server.count()) == (True, 6)
+    assert digest(tmp_path / "evaluated") == before
+
+
+def test_answers_are_recorded_beside_what_was_recorded_before(tmp_path: Path) -> None:
+    tape = tmp_path / "tape.jsonl"
+    write_replies(tape, {"generate/book/0": "kept", f"zero-shot/{text_id('gone', 'sl')}": "book"})
+    with chat_server(content="hours") as server:
+        evaluate(tmp_path, teacher=asking(server), record_to=tape)
+    rows = [json.loads(line) for line in tape.read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == {
+        "recording": 1,
+        "purposes": {"generate": {"model": "tape"}, "revise": {"model": "tape"}, "zero-shot": {"model": "tiny"}},
+    }
+    assert rows[1] == {"id": "generate/book/0", "reply": "kept"}
+    assert sorted(row["id"] for row in rows[2:]) == sorted(f"zero-shot/{text_id(text, 'sl')}" for text in QUESTIONS)
+    assert {row["reply"] for row in rows[2:]} == {"hours"}
 
 
 def test_the_curves_are_a_table_too(tmp_path: Path) -> None:
@@ -218,7 +328,6 @@ def test_answers_to_another_test_set_are_refused(tmp_path: Path, questions: list
     evaluate(tmp_path)
     before = (tmp_path / "evaluated" / "evaluation.json").read_bytes()
     build_trained(tmp_path / "trained" / "linear", answers, questions)
-    teacher = check(TeacherParams, settings()["teacher"], "test")
     with pytest.raises(DataError, match=r"predictions\.parquet answers another test set, or with other labels; run"):
         run_evaluate(
             tmp_path / "prepared",
@@ -227,6 +336,7 @@ def test_answers_to_another_test_set_are_refused(tmp_path: Path, questions: list
             tmp_path / "recording.jsonl",
             tmp_path / "evaluated",
             evaluate_params(),
-            teacher,
+            teacher_params(),
+            budget_params(),
         )
     assert (tmp_path / "evaluated" / "evaluation.json").read_bytes() == before

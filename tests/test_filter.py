@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from build import Texts, build_generated, build_prepared, records
+from build import Texts, build_generated, build_prepared, records, sample_row
+from polydistill.checks import REASONS
+from polydistill.checks.language import language_rule
 from polydistill.errors import DataError
 from polydistill.files import digest, read_json, write_json
-from polydistill.filter import REASONS, build_checks, run_filter
-from polydistill.filter.language import language_rule
+from polydistill.filter import build_checks, run_filter
 from polydistill.params import FilterParams
-from polydistill.records import REJECTED, SAMPLE, read_records, read_rows, to_row, write_rows
+from polydistill.records import REJECTED, SAMPLE, read_records, read_rows, write_rows
 
 PARAMS = FilterParams(
     min_chars=5,
@@ -42,11 +43,11 @@ BAD = {
 
 
 def filter_texts(
-    root: Path, texts: Texts, *, verdicts: dict[str, bool | None] | None = None, self_revision: bool = True
+    root: Path, texts: Texts, *, decisions: dict[str, str | None] | None = None, self_revision: bool = True
 ) -> dict[str, str | None]:
     """Return for each text the reason why it was rejected, or None."""
     prepared = build_prepared(root / "prepared", SEEDS, test=TESTS)
-    generated = build_generated(root / "generated", texts, verdicts=verdicts)
+    generated = build_generated(root / "generated", texts, decisions=decisions)
     run_filter(prepared, generated, root / "filtered", PARAMS, self_revision=self_revision)
     rejected = {row["text"]: row["reason"] for row in rejections(root)}
     return {text: rejected.get(text) for of_label in texts.values() for text in of_label}
@@ -61,9 +62,9 @@ def accepted(root: Path) -> list[str]:
 
 
 def test_each_fault_has_its_reason_and_good_texts_stay(tmp_path: Path) -> None:
-    verdicts = {"Kaj pa jutri zjutraj pred osmo?": None, "Odpovedujem jutrišnji termin.": False}
+    decisions = {"Kaj pa jutri zjutraj pred osmo?": None, "Odpovedujem jutrišnji termin.": "reject"}
     texts = {"book": [*GOOD["book"], *BAD], "hours": GOOD["hours"]}
-    reasons = filter_texts(tmp_path, texts, verdicts=verdicts)
+    reasons = filter_texts(tmp_path, texts, decisions=decisions)
     assert {text: reasons[text] for text in BAD} == BAD
     assert sorted(accepted(tmp_path)) == sorted(GOOD["book"] + GOOD["hours"])
 
@@ -89,18 +90,18 @@ def test_repeats_lose_all_but_one_and_conflicts_lose_both(tmp_path: Path) -> Non
 
 def test_a_text_judged_wrong_under_one_label_stays_under_the_other(tmp_path: Path) -> None:
     texts = {"book": ["Kaj pa v petek?"], "hours": ["kaj pa v petek"]}
-    assert filter_texts(tmp_path, texts, verdicts={"Kaj pa v petek?": False}) == {
+    assert filter_texts(tmp_path, texts, decisions={"Kaj pa v petek?": "reject"}) == {
         "Kaj pa v petek?": "judge_rejected",
         "kaj pa v petek": None,
     }
 
 
 def test_verdicts_count_only_with_self_revision(tmp_path: Path) -> None:
-    verdicts = {GOOD["book"][0]: False, GOOD["book"][1]: None}
-    assert set(filter_texts(tmp_path, GOOD, verdicts=verdicts, self_revision=False).values()) == {None}
+    decisions = {GOOD["book"][0]: "reject", GOOD["book"][1]: None, GOOD["hours"][0]: "repair"}
+    assert set(filter_texts(tmp_path, GOOD, decisions=decisions, self_revision=False).values()) == {None}
     facts = read_json(tmp_path / "filtered" / "filter.json")["self_revision"]
     assert facts["checked"] is False
-    assert facts["verdicts"] == {"yes": 2, "no": 1, "none": 1}
+    assert facts["verdicts"] == {"accept": 1, "repair": 1, "reject": 1, "none": 1}
 
 
 def test_the_detail_says_what_was_found(tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_the_order_of_the_input_changes_nothing(tmp_path: Path) -> None:
     build_prepared(tmp_path / "prepared", SEEDS, test=TESTS)
     digests = set()
     for seed in range(5):
-        rows = [to_row(record, verdict=True, verdict_reason="") for record in records(near_copies())]
+        rows = [sample_row(record) for record in records(near_copies())]
         random.Random(seed).shuffle(rows)
         write_rows(tmp_path / "generated" / "samples.parquet", rows, SAMPLE)
         run_filter(tmp_path / "prepared", tmp_path / "generated", tmp_path / "filtered", PARAMS, self_revision=True)
@@ -136,7 +137,7 @@ def test_the_order_of_the_input_changes_nothing(tmp_path: Path) -> None:
 def test_filtering_the_accepted_again_keeps_them_all(tmp_path: Path) -> None:
     filter_texts(tmp_path, near_copies())
     first = read_records(tmp_path / "filtered" / "accepted.parquet")
-    rows = [to_row(record, verdict=True, verdict_reason="") for record in first]
+    rows = [sample_row(record) for record in first]
     write_rows(tmp_path / "generated" / "samples.parquet", rows, SAMPLE)
     run_filter(tmp_path / "prepared", tmp_path / "generated", tmp_path / "again", PARAMS, self_revision=True)
     assert read_records(tmp_path / "again" / "accepted.parquet") == first

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cards import make_card
+from cards import NOT_COUNTED, asked, make_card
 from polydistill.errors import DataError, MissingExtraError
 from polydistill.files import digest, write_json
 from polydistill.package import model_card, pinned_requirements, run_package
@@ -112,6 +112,33 @@ def test_the_model_card_of_several_tasks_without_a_teachers_scores() -> None:
     assert "| `a\\|b` | either or |" in card
     assert '"task": "clinic"' in card
     assert "- Slovenian (news), on the teacher's scores: zero-shot was switched off" in card
+
+
+def test_the_model_card_tells_what_was_asked_of_the_teacher() -> None:
+    shown = model_card("polydistill", [make_card("sl")]).replace("\N{NO-BREAK SPACE}", " ")
+    assert "| Slovenian | generate | 32 | 0 | 0 | 16,000 | 6,400 | 0.0352 | 1 min 4 s |" in shown
+    assert "| Slovenian | **sum** | 62 | 0 | 0 | 31,000 | 12,400 | 0.0682 | 2 min 4 s |" in shown
+    assert "| Slovenian | plain | structured | 250 | 4 | 2 |" in shown
+    assert "- Slovenian, `prescription`: 4 missing: 3 × nearly the same as another text of the label; 2 × the" in shown
+    assert "| Slovenian | 300 | 90.0 % | 3.0 % | 5.0 % | 2.0 % | 27 (wrong language 27) | 3 |" in shown
+
+
+def test_the_model_card_of_a_recording_that_counts_nothing_and_no_judge() -> None:
+    generation = make_card("sl").generation.model_copy(update={"judge": None, "shortfall": [], "unreadable": []})
+    rows = [asked("generate", 30, **NOT_COUNTED)]
+    shown = model_card("polydistill", [make_card("sl", asked=rows).model_copy(update={"generation": generation})])
+    assert "| Slovenian | **sum** | 30 | 0 | 0 | – | – | – | – |" in shown
+    assert "as judge" not in shown
+
+
+def test_what_a_server_says_is_no_markup_in_the_model_card() -> None:
+    hostile = "<script>alert(1)</script> | [a](http://b) `c` *d* _e_ snake_case"
+    teacher = make_card("sl").teacher.model_copy(update={"model": hostile, "note": hostile})
+    rows = [asked("generate", 30, failed=1, failures=[{"reason": hostile, "count": 1}])]
+    shown = model_card("polydistill", [make_card("sl", asked=rows).model_copy(update={"teacher": teacher})])
+    escaped = r"\<script\>alert(1)\</script\> \| \[a\](http://b) \`c\` \*d\* \_e\_ snake_case"
+    assert shown.count(escaped) == 3
+    assert "<script>" not in shown.replace(escaped, "")
 
 
 @pytest.fixture

@@ -11,19 +11,18 @@ from polydistill.errors import DataError
 from polydistill.files import digest, read_json
 from polydistill.generate import run_generate
 from polydistill.paper import ImportReport, import_paper, new_paper_workspace
-from polydistill.params import GenerateParams, PrepareParams, TeacherParams, load_params
+from polydistill.params import Params, PrepareParams, check, load_params
 from polydistill.prepare import run_prepare
 from polydistill.records import SAMPLE, read_records, read_rows
 from polydistill.replies import read_label
 from polydistill.task import load_task
+from spaces import settings
 
 TEST = "text,label\nslab dan,0\nlep dan,1\nhud mraz,0\nsončno jutro,1\n"
 HUMAN = "text,label\nžalosten,0\nvesel,1\nobupen,0\nsrečen,1\nslabo,0\ndobro,1\n"
 SYNTHETIC = "text,label\nvse je narobe,0\ngrozno,0\nnič ne dela,0\nkrasno,1\nvse je v redu,1\n"
 CELL = {"sl-test": TEST, "sl-train_human_parsed": HUMAN, "sl-train_full": SYNTHETIC}
-TEACHER = TeacherParams(
-    kind="recorded", url=None, model=None, key_env="KEY", concurrency=4, timeout_s=1.0, max_tokens=100
-)
+PARAMS = check(Params, settings(generate__self_revision=False), "test")
 
 
 def publish(root: Path, files: Mapping[str, str], task: str = "sentiment") -> Path:
@@ -58,11 +57,16 @@ def prepare(workspace: Path, seeds: int = 2, cell: str = "sentiment/sl") -> Path
     return out
 
 
+def generate(workspace: Path, out: Path, cell: str) -> None:
+    recorded = workspace / "data" / cell / "recording.jsonl"
+    sections = (PARAMS.generate, PARAMS.filter, PARAMS.teacher, PARAMS.budget)
+    run_generate(out / "prepared", recorded, out / "generated", *sections)
+
+
 def test_an_imported_cell_goes_through_prepare_and_generate(tmp_path: Path) -> None:
     report = run_import(publish(tmp_path / "published", CELL), tmp_path)
     out = prepare(tmp_path)
-    params = GenerateParams(texts_per_label=4, texts_per_request=2, temperature=0.7, self_revision=False, seed=1)
-    run_generate(out / "prepared", tmp_path / "data/sentiment/sl/recording.jsonl", out / "generated", params, TEACHER)
+    generate(tmp_path, out, "sentiment/sl")
     assert report.names == ["sentiment/sl"]
     assert Counter(record.label for record in read_records(out / "prepared/seeds.parquet")) == {
         "negative": 2,
@@ -94,8 +98,7 @@ def test_a_label_with_a_slash_goes_through_generate(tmp_path: Path) -> None:
     }
     run_import(publish(tmp_path / "published", files, "topic"), tmp_path, seeds_per_label=1)
     out = prepare(tmp_path, 1, "topic/en")
-    params = GenerateParams(texts_per_label=4, texts_per_request=2, temperature=0.7, self_revision=False, seed=1)
-    run_generate(out / "prepared", tmp_path / "data/topic/en/recording.jsonl", out / "generated", params, TEACHER)
+    generate(tmp_path, out, "topic/en")
     samples = read_rows(out / "generated/samples.parquet", SAMPLE)
     assert [(row["text"], row["label"]) for row in samples] == [("atoms", "science/technology"), ("hotels", "travel")]
 
@@ -220,16 +223,20 @@ def test_the_label_is_a_number_or_a_name(tmp_path: Path, rows: str) -> None:
     assert table(tmp_path, "test") == [("slabo", "negative"), ("dobro", "positive")]
 
 
-@pytest.mark.parametrize("odd", ['rekel je "da",\r\nin odšel', "odšel\rdomov", "odšel\u2028domov", "=1+1", "'"])
+@pytest.mark.parametrize(
+    "odd", ['rekel je "da",\r\nin odšel', "odšel\rdomov", "odšel\u2028domov", "rekel\nje", "=1+1", "'"]
+)
 def test_texts_arrive_as_they_are(tmp_path: Path, odd: str) -> None:
     quoted = '"' + odd.replace('"', '""') + '",1\n'
     files = {"sl-test": TEST + quoted, "sl-train_full": SYNTHETIC + quoted}
     run_import(publish(tmp_path / "published", CELL | files), tmp_path)
     out = prepare(tmp_path)
-    params = GenerateParams(texts_per_label=4, texts_per_request=2, temperature=0.7, self_revision=False, seed=1)
-    run_generate(out / "prepared", tmp_path / "data/sentiment/sl/recording.jsonl", out / "generated", params, TEACHER)
+    generate(tmp_path, out, "sentiment/sl")
     assert read_records(out / "heldout/test.parquet")[-1].text == odd
-    assert read_rows(out / "generated/samples.parquet", SAMPLE)[-1]["text"] == odd
+    samples = [row["text"] for row in read_rows(out / "generated/samples.parquet", SAMPLE)]
+    faults = read_json(out / "generated/usage.json")["purposes"]["generate"]["faults"]
+    # A carriage return is a control character, with which no text of a teacher is taken.
+    assert (samples[-1], "control" in faults) == (("vse je v redu", True) if "\r" in odd else (odd, False))
 
 
 REPLIES = (

@@ -29,11 +29,12 @@ def test_the_final_student_is_as_good_as_plain_tfidf_on_published_data(
     for cell in workspace.cells():
         prepared, generated, filtered = cell.room("prepared"), cell.room("generated"), cell.room("filtered")
         run_prepare(cell.task_folder, cell.language, prepared, cell.room("heldout"), params.prepare)
-        run_generate(prepared, cell.recording, generated, params.generate, params.teacher)
+        sections = (params.generate, params.filter, params.teacher, params.budget)
+        run_generate(prepared, cell.recording, generated, *sections)
         run_filter(prepared, generated, filtered, params.filter, self_revision=params.generate.self_revision)
         run_train(prepared, filtered, cell.trained("linear"), "linear", curves)
         rooms = prepared, cell.room("heldout"), [cell.trained("linear")], cell.recording, cell.room("evaluated")
-        run_evaluate(*rooms, asks_nothing, params.teacher)
+        run_evaluate(*rooms, asks_nothing, params.teacher, params.budget)
         final = read_json(cell.room("evaluated") / "evaluation.json")["students"]["linear"]["final"]
         accuracy.append(final["accuracy"])
     assert mean(accuracy) >= wanted, dict(zip(LANGUAGES, accuracy, strict=True))

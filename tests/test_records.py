@@ -59,7 +59,8 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_more_columns_come_back_too(tmp_path: Path) -> None:
-    rows = [to_row(record, verdict=None, verdict_reason="?") for record in records({"a": ["x"]})]
+    more = {"decision": "repair", "verdict_reason": "?", "original": "y"}
+    rows = [to_row(record, **more) for record in records({"a": ["x"]})]
     write_rows(tmp_path / "s.parquet", rows, SAMPLE)
     assert read_rows(tmp_path / "s.parquet", SAMPLE) == rows
 

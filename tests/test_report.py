@@ -6,12 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from cards import interval, make_card, point, rejection, write_cards
+from cards import NOT_COUNTED, asked, explained, interval, make_card, point, rejection, write_cards
 from polydistill.cell import Card, DriftTest, Measure
 from polydistill.charts import readable_ticks
 from polydistill.errors import DataError
 from polydistill.files import read_json
-from polydistill.report import certainty_sentence, number, overtaking_sentence, p_value, relative, render, run_report
+from polydistill.report import (
+    certainty_sentence,
+    counting_sentence,
+    number,
+    overtaking_sentence,
+    p_value,
+    relative,
+    render,
+    run_report,
+)
 
 HOSTILE = "</p><script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>"
 VOID = {"meta", "link", "br", "img"}
@@ -73,8 +82,6 @@ def test_one_language() -> None:
         in page.said
     )
     assert "Told apart from human text by characters, share of capitals." in page.said
-    assert "2 replies of the teacher could not be read: no JSON list in the reply" in page.said
-    assert "4 missing for prescription" in page.said
     assert page.charts == ["Slovenian, clinic: accuracy of the linear student by number of training texts"]
 
 
@@ -96,7 +103,8 @@ def test_links_of_the_table_lead_somewhere() -> None:
     page = Page(render([make_card("sl"), make_card("pt-BR"), make_card("sl", "topic")]))
     links = {(attrs["href"] or "").removeprefix("#") for tag, attrs in page.elements if tag == "a"}
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
-    assert links == {"clinic", "topic", "clinic-sl", "clinic-pt-BR", "topic-sl"}
+    cells = {"clinic-sl", "clinic-pt-BR", "topic-sl"}
+    assert links == {"clinic", "topic", *cells, *(f"{name}-asked" for name in cells)}
     assert links <= set(ids)
 
 
@@ -157,6 +165,101 @@ def test_warnings_and_texts_left_out_are_told() -> None:
     assert "Texts left out of the input: stands in the test set (3)." in page.said
 
 
+def test_what_was_asked_of_the_teacher() -> None:
+    said = Page(render([make_card("sl")])).said
+    assert "Strategy plain · structured replies (JSON) · teacher: Llama-3-70B-Instruct (recorded)" in said
+    assert "generate texts 32 0 0 16,000 6,400 0.0352 1 min 4 s revise verdicts on them 30 0 0 15,000 6,000" in said
+    assert "Sum 62 0 0 31,000 12,400 0.0682 2 min 4 s" in said
+    assert "Requests to the teacher in every language" not in said
+
+
+def test_replies_as_plain_lines_are_told() -> None:
+    generation = make_card("sl").generation.model_copy(update={"structured": False, "strategy": "diverse"})
+    said = Page(render([make_card("sl").model_copy(update={"generation": generation})])).said
+    assert "Strategy diverse · replies as plain lines, since the server does not follow a schema" in said
+
+
+def test_a_recording_without_counts_has_no_columns_for_them() -> None:
+    said = Page(render([make_card("sl", asked=[asked("generate", 30, **NOT_COUNTED)])])).said
+    assert "Purpose Requests Retries Failed generate texts 30 0 0 Sum 30 0 0" in said
+    assert "Not counted, since the replies come from a recording: prompt tokens, reply tokens, cost, time." in said
+
+
+def test_all_cells_are_summed_with_a_dash_for_what_is_not_known_of_one() -> None:
+    silent = [asked("generate", 10, cost=None, completion_tokens=None)]
+    page = Page(render([make_card("sl", asked=[asked("generate", 20)]), make_card("sw", asked=silent)]))
+    assert "Slovenian 20 0 0 10,000 4,000 0.0220 40.0 s 5.0 % 4" in page.said
+    assert "Swahili 10 0 0 5,000 – – 20.0 s 5.0 % 4" in page.said
+    assert "All 2 30 0 0 15,000 – – 1 min 0 s 5.0 % 8 –: not known of every request." in page.said
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "sentence"),
+    [
+        pytest.param("openai", {}, "", id="all known"),
+        pytest.param(
+            "openai", {"cost": None}, "Not counted: cost, since params.yaml:budget names no prices.", id="no prices"
+        ),
+        pytest.param(
+            "vllm",
+            {"prompt_tokens": None, "completion_tokens": None, "cost": None},
+            "Not counted: prompt tokens, reply tokens, cost, since the server does not say how many tokens it took.",
+            id="no counts",
+        ),
+        pytest.param(
+            "recorded", {}, "As it was when the recording was made: the replies come from a recording.", id="replayed"
+        ),
+    ],
+)
+def test_counting_sentence(kind: str, changes: dict[str, None], sentence: str) -> None:
+    card = make_card("sl", asked=[asked("generate", 30, **changes)])
+    assert counting_sentence(kind, card.asked) == sentence
+
+
+def test_a_count_that_is_missing_here_and_there() -> None:
+    card = make_card("sl", asked=[asked("generate", 30), asked("revise", 30, prompt_tokens=None)])
+    assert counting_sentence("openai", card.asked) == "–: not known, since some reply came without a count."
+
+
+def test_failures_and_faults_are_told() -> None:
+    faults = [explained("fenced", 7, "a Markdown fence around what was asked for")]
+    rows = [asked("generate", 30, failed=3, failures=[{"reason": "HTTP 500", "count": 3}], faults=faults)]
+    said = Page(render([make_card("sl", asked=rows)])).said
+    assert "Why requests failed (generate): HTTP 500 (3)." in said
+    assert "fenced a Markdown fence around what was asked for generate 7" in said
+
+
+def test_the_judge_is_told_with_its_contradictions() -> None:
+    said = Page(render([make_card("sl")])).said
+    assert "accepted 270 90.0 % repaired 9 3.0 % rejected 15 5.0 % without verdict 6 2.0 %" in said
+    assert "It found fault with the language of 3 texts in which the rules find the right one." in said
+    assert "It accepted 27 texts that the rules reject, 10.0 % of those it accepted: wrong language : 27" in said
+
+
+def test_a_judge_in_a_language_that_no_rule_checks() -> None:
+    said = Page(render([make_card("sl", checks={"language": False, "self_revision": True})])).said
+    assert "It found fault with the language of 3 texts, which no rule checks here." in said
+
+
+def test_without_a_judge_a_shortfall_or_unreadable_replies() -> None:
+    nothing = {"judge": None, "shortfall": [], "unreadable": []}
+    generation = make_card("sl").generation.model_copy(update=nothing)
+    said = Page(render([make_card("sl").model_copy(update={"generation": generation})])).said
+    assert "as judge" not in said
+    assert "Texts missing:" not in said
+    assert "could not be read" not in said
+
+
+def test_a_shortfall_is_told_by_label_with_its_reasons() -> None:
+    said = Page(render([make_card("sl")])).said
+    assert "Texts missing: 4 of 250" in said
+    assert (
+        "prescription: 4 missing 3 × near duplicate: nearly the same as another text of the label "
+        "2 × cut off: the reply stops before its end" in said
+    )
+    assert "Replies that could not be read: 2 cut off : 2 the reply stops before its end" in said
+
+
 def test_several_students_each_have_a_chart_the_winner_first() -> None:
     card = make_card("sl")
     students = {"encoder": card.students["linear"], "linear": card.students["linear"]}
@@ -171,9 +274,11 @@ def test_texts_are_shown_not_run() -> None:
     card = make_card("sl", rejected=[rejection(HOSTILE, 1, (HOSTILE, HOSTILE), meaning=HOSTILE)], warnings=[HOSTILE])
     teacher = card.teacher.model_copy(update={"model": HOSTILE, "note": HOSTILE})
     task = card.task.model_copy(update={"instruction": HOSTILE})
-    page = Page(render([card.model_copy(update={"teacher": teacher, "task": task, "language_name": HOSTILE})]))
+    rows = [asked(HOSTILE, 3, failed=1, failures=[{"reason": HOSTILE, "count": 1}], faults=[explained(HOSTILE, 1, "")])]
+    hostile = card.model_copy(update={"teacher": teacher, "task": task, "language_name": HOSTILE})
+    page = Page(render([hostile.model_copy(update={"asked": make_card(asked=rows).asked})]))
     assert page.count("script") == page.count("img") == 0
-    assert page.said.count("<script>alert(1)</script>") >= 8
+    assert page.said.count("<script>alert(1)</script>") >= 12
 
 
 def test_example_texts_carry_language_and_direction() -> None:

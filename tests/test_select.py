@@ -154,7 +154,8 @@ def run_chain(root: Path, test: dict[str, list[str]]) -> Path:
     (cell,), params = workspace.cells(), workspace.params
     room = cell.room
     run_prepare(cell.task_folder, cell.language, room("prepared"), room("heldout"), params.prepare)
-    run_generate(room("prepared"), cell.recording, room("generated"), params.generate, params.teacher)
+    sections = (params.generate, params.filter, params.teacher, params.budget)
+    run_generate(room("prepared"), cell.recording, room("generated"), *sections)
     run_filter(room("prepared"), room("generated"), room("filtered"), params.filter, self_revision=True)
     run_train(room("prepared"), room("filtered"), cell.trained("linear"), "linear", params.train)
     run_select(

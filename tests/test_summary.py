@@ -10,7 +10,7 @@ from cards import make_card
 from polydistill.cell import Card
 from polydistill.errors import DataError
 from polydistill.files import write_json
-from polydistill.summary import Row, headline, overtaking, percent, points, summarise, summary_table
+from polydistill.summary import Row, duration, headline, money, overtaking, percent, points, summarise, summary_table
 
 
 def shown(tmp_path: Path, *cards: Card, width: int = 80) -> list[list[str]]:
@@ -76,6 +76,28 @@ def test_points(gap: float | None, said: str) -> None:
 def test_percent() -> None:
     assert percent(0.8433) == "84.3\N{NO-BREAK SPACE}%"
     assert percent(None) == "–"
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"), [(None, "–"), (0.0, "0.00"), (0.00001, "< 0.0001"), (0.0352, "0.0352"), (1234.5, "1,234.50")]
+)
+def test_money(cost: float | None, said: str) -> None:
+    assert money(cost) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "–"),
+        (0.412, "0.4 s"),
+        (59.94, "59.9 s"),
+        (59.99, "1 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (90_000, "25 h 0 min"),
+    ],
+)
+def test_duration(seconds: float | None, said: str) -> None:
+    assert duration(seconds).replace("\N{NO-BREAK SPACE}", " ") == said
 
 
 def test_headline_of_a_worse_student() -> None:

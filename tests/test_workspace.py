@@ -55,6 +55,38 @@ def test_stages_commands_and_parameters_have_the_same_names(recorded: bool) -> N
     assert reads == ({"generate", "evaluate"} if recorded else set())
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_replies_that_were_paid_for_outlive_a_change_of_settings(recorded: bool) -> None:
+    stages = yaml.safe_load(render_workspace("dvc.yaml", recorded=recorded))["stages"]
+    journals = {
+        name: path
+        for name in ("generate", "evaluate")
+        for out in stages[name]["outs"]
+        if isinstance(out, dict)
+        for path, how in out.items()
+        if how == {"persist": True}
+    }
+    assert journals == {
+        "generate": "work/${item.cell}/generated/journal",
+        "evaluate": "work/${item.cell}/evaluated/journal.jsonl",
+    }
+    # The filter's settings say what a usable text is; what a run may cost changes no text.
+    assert stages["generate"]["params"] == ["filter", "generate", "teacher"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "top_up", "self_revision"),
+    [("own", "openai", 0.5, True), ("demo", "recorded", 0.2, True), ("paper", "recorded", 0, False)],
+)
+def test_each_preset_asks_the_teacher_that_it_has(preset: str, kind: str, top_up: float, self_revision: bool) -> None:
+    content = yaml.safe_load(render_workspace("params.yaml", cells=["a/sl"], preset=preset))
+    params = check(Params, content, preset)
+    assert (params.teacher.kind, params.generate.strategy) == (kind, "plain")
+    assert (params.generate.top_up, params.generate.self_revision) == (top_up, self_revision)
+    limits = params.budget
+    assert (limits.requests, limits.tokens, limits.cost) == (None, None, None)
+
+
 def test_no_stage_but_evaluate_reads_the_labelled_test_set() -> None:
     stages = yaml.safe_load(render_workspace("dvc.yaml", recorded=True))["stages"]
     reads = [name for name, stage in stages.items() if any("heldout" in dep for dep in stage.get("deps", []))]
@@ -147,6 +179,15 @@ def test_cells_have_their_rooms(tmp_path: Path) -> None:
     assert cell.room("prepared") == tmp_path / "work" / "shop" / "pt-BR" / "prepared"
     assert cell.trained("linear") == tmp_path / "work" / "shop" / "pt-BR" / "trained" / "linear"
     assert cell.gathered("winners") == tmp_path / "work" / "winners" / "shop" / "pt-BR"
+
+
+def test_tasks_are_those_of_the_cells(tmp_path: Path) -> None:
+    params = load_params(build_workspace(tmp_path) / "params.yaml")
+    workspace = Workspace(tmp_path, params.model_copy(update={"cells": ["demo/sl", "shop/sl", "demo/az"]}))
+    assert workspace.tasks() == ["demo", "shop"]
+    assert workspace.tasks(["shop"]) == ["shop"]
+    with pytest.raises(ParamsError, match=r"no cell of params\.yaml:cells is of the task mail; there are demo, shop"):
+        workspace.tasks(["mail"])
 
 
 def test_a_cell_that_is_not_listed_is_said(tmp_path: Path) -> None:

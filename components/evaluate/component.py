@@ -14,6 +14,7 @@ def evaluate(
     trained: dsl.Input[list[dsl.Model]],
     params: dict,
     teacher: dict,
+    budget: dict,
     evaluated: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -27,6 +28,7 @@ def evaluate(
         trained: What `train` wrote, for each student.
         params: Section `evaluate` of params.yaml.
         teacher: Section `teacher` of params.yaml.
+        budget: Section `budget` of params.yaml.
         evaluated: Scores with their intervals, the learning curves, and the journal of the teacher's answers.
         metrics: Accuracy and macro-F1 of the teacher and of each final student.
     """
@@ -34,7 +36,7 @@ def evaluate(
 
     from polydistill.evaluate import run_evaluate
     from polydistill.files import read_json
-    from polydistill.params import EvaluateParams, TeacherParams, check_struct
+    from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check_struct
 
     run_evaluate(
         Path(prepared.path),
@@ -44,6 +46,7 @@ def evaluate(
         Path(evaluated.path),
         check_struct(EvaluateParams, params, "evaluate"),
         check_struct(TeacherParams, teacher, "teacher"),
+        check_struct(BudgetParams, budget, "budget"),
     )
     evaluation = read_json(Path(evaluated.path, "evaluation.json"))
     finals = {student: scores["final"] for student, scores in evaluation["students"].items()}

@@ -11,7 +11,9 @@ def generate(
     cell: str,
     prepared: dsl.Input[dsl.Dataset],
     params: dict,
+    checks: dict,
     teacher: dict,
+    budget: dict,
     generated: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -22,7 +24,9 @@ def generate(
         cell: The cell, task/language.
         prepared: What `prepare` wrote.
         params: Section `generate` of params.yaml.
+        checks: Section `filter` of params.yaml: what counts as a usable text.
         teacher: Section `teacher` of params.yaml.
+        budget: Section `budget` of params.yaml.
         generated: The texts with their verdicts, the usage, and the journal of all replies.
         metrics: Requests and tokens by purpose, and replies that could not be read.
     """
@@ -30,18 +34,21 @@ def generate(
 
     from polydistill.files import read_json
     from polydistill.generate import run_generate
-    from polydistill.params import GenerateParams, TeacherParams, check_struct
+    from polydistill.params import BudgetParams, FilterParams, GenerateParams, TeacherParams, check_struct
 
     run_generate(
         Path(prepared.path),
         Path(data, cell, "recording.jsonl"),
         Path(generated.path),
         check_struct(GenerateParams, params, "generate"),
+        check_struct(FilterParams, checks, "filter"),
         check_struct(TeacherParams, teacher, "teacher"),
+        check_struct(BudgetParams, budget, "budget"),
     )
     usage = read_json(Path(generated.path, "usage.json"))
-    metrics.log_metric("unreadable", len(usage["unreadable"]))
-    for purpose, counts in usage["purposes"].items():
-        for name, count in counts.items():
-            if count is not None:
-                metrics.log_metric(f"{purpose}_{name}", count)
+    metrics.log_metric("usable_texts", usage["texts"]["usable"])
+    metrics.log_metric("unreadable_replies", sum(usage["unreadable"].values()))
+    for purpose, took in usage["purposes"].items():
+        for name, value in took.items():
+            if isinstance(value, int | float):
+                metrics.log_metric(f"{purpose}_{name}", value)

@@ -13,6 +13,7 @@ from polydistill.cell import Card
 from polydistill.errors import DataError
 from polydistill.files import new_folder, read_json, require_input, write_json
 from polydistill.records import REJECTED, read_rows
+from polydistill.replies import FAULTS
 from polydistill.task import language_name
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,10 @@ EXAMPLES = 3
 MAX_CHARACTERS = 280
 # Below it a difference between synthetic and human text counts as one; each property is tested by itself.
 SIGNIFICANCE = 0.05
+# In the order in which they come up in a run.
+PURPOSES = ("canary", "generate", "revise", "zero-shot")
+TOKENS = ("prompt_tokens", "completion_tokens")
+NO_REPLY = "the request failed, so that there is no reply"
 
 
 def pick_examples(rows: Iterable[Json]) -> list[dict[str, str]]:
@@ -45,6 +50,11 @@ def cut(text: str) -> str:
     return shown if len(shown) <= MAX_CHARACTERS else shown[: MAX_CHARACTERS - 1].rstrip() + "…"
 
 
+def cut_or_none(text: str | None) -> str | None:
+    """Return the text as `cut` does."""
+    return None if text is None else cut(text)
+
+
 def by_frequency(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return reasons and their counts, most frequent first, equal ones by name; a reason that never came up is out."""
     return sorted(((r, n) for r, n in reasons.items() if n), key=lambda item: (-item[1], item[0]))
@@ -53,6 +63,38 @@ def by_frequency(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
 def groups(reasons: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return reasons and their counts as rows, in the order of `by_frequency`."""
     return [{"reason": cut(reason), "count": n} for reason, n in by_frequency(reasons)]
+
+
+def explained_groups(reasons: Mapping[str, int], meanings: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the rows of `groups`, each with what its reason means."""
+    return [{**group, "meaning": meanings.get(group["reason"], "")} for group in groups(reasons)]
+
+
+def asked_rows(purposes: Iterable[tuple[str, Json]], meanings: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return a row for what was asked of the teacher for each purpose, in the order in which they come up."""
+    ordered = sorted(purposes, key=lambda item: PURPOSES.index(item[0]) if item[0] in PURPOSES else len(PURPOSES))
+    return [
+        {
+            **{key: took[key] for key in ("requests", "retries", "failed", *TOKENS, "cost")},
+            "purpose": cut(purpose),
+            # Nobody waits for a recording, so that its time is none, which is not the teacher's.
+            "seconds": took["seconds"] or None,
+            "failures": groups(took["failures"]),
+            "faults": explained_groups(took["faults"], meanings),
+        }
+        for purpose, took in ordered
+    ]
+
+
+def judge_facts(judge: Json, meanings: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what the judge said, None where it was not asked."""
+    if not any(judge["verdicts"].values()):
+        return None
+    return {
+        **{decision: judge["verdicts"][decision] for decision in ("accept", "repair", "reject", "none")},
+        "accepts_what_rules_reject": explained_groups(judge["accepts_what_rules_reject"], meanings),
+        "faults_language_that_rules_accept": judge["faults_language_that_rules_accept"],
+    }
 
 
 def build_card(
@@ -79,7 +121,9 @@ def build_card(
     if len(set(cells.values())) > 1:
         found = ", ".join(f"{folder} is of {cell}" for folder, cell in cells.items())
         raise DataError(f"the folders are not of one cell: {found}; give those of one")
-    unreadable = Counter(reply["reason"] for reply in usage["unreadable"])
+    if not usage["complete"]:
+        raise DataError("generate did not come to its end; run `polydistill generate` again, then what follows it")
+    reply_meanings = {**FAULTS, "request_failed": NO_REPLY, **usage["faults"]}
     verdicts = {
         name: {
             "test": drift["test"],
@@ -107,16 +151,30 @@ def build_card(
         "warnings": prepare["warnings"],
         "confidence": evaluation["confidence"],
         "teacher": {
-            **usage["teacher"],
-            "zero_shot_model": zero_shot["model"],
-            **{key: zero_shot[key] for key in ("accuracy", "macro_f1", "interval", "abstained", "note")},
+            "kind": usage["teacher"]["kind"],
+            "model": cut_or_none(usage["teacher"]["model"]),
+            "revision": cut_or_none(usage["teacher"]["revision"]),
+            "zero_shot_model": cut_or_none(zero_shot["model"]),
+            **{key: zero_shot[key] for key in ("accuracy", "macro_f1", "interval", "abstained")},
+            "note": cut(zero_shot["note"]),
         },
         "students": evaluation["students"],
         "generation": {
-            "unreadable": unreadable.total(),
-            "unreadable_reasons": groups(unreadable)[:EXAMPLES],
-            "shortfall": {label: missing for label, missing in usage["shortfall"].items() if missing},
+            "strategy": usage["strategy"],
+            "structured": usage["teacher"]["structured"],
+            **{key: usage["texts"][key] for key in ("wanted", "usable")},
+            "unreadable": explained_groups(usage["unreadable"], reply_meanings),
+            "shortfall": [
+                {
+                    "label": label,
+                    "missing": short["missing"],
+                    "reasons": explained_groups(short["reasons"], {**reply_meanings, **filtering["reasons"]}),
+                }
+                for label, short in usage["shortfall"].items()
+            ],
+            "judge": judge_facts(usage["judge"], filtering["reasons"]),
         },
+        "asked": asked_rows([*usage["purposes"].items(), *zero_shot["usage"].items()], reply_meanings),
         "checks": {check: filtering[check]["checked"] for check in ("language", "self_revision")},
         "rejected": [
             {
@@ -156,7 +214,7 @@ def run_card(
             evaluation=facts(evaluated, "evaluation.json", "evaluate"),
             winner=facts(selected, "winner.json", "select"),
         )
-    except (KeyError, ValidationError) as exc:
+    except (KeyError, TypeError, AttributeError, ValidationError) as exc:
         raise DataError(
             f"cannot make {card}: a step's file lacks or misstates {_key(exc)}; run the steps of this cell again"
         ) from exc
@@ -166,8 +224,10 @@ def run_card(
     log.info("%d of %d texts accepted, winner %s", counts.accepted, counts.generated, content.winner.student)
 
 
-def _key(exc: KeyError | ValidationError) -> str:
+def _key(exc: KeyError | TypeError | AttributeError | ValidationError) -> str:
     if isinstance(exc, KeyError):
         return f"`{exc.args[0]}`"
+    if not isinstance(exc, ValidationError):
+        return f"something ({exc})"
     error = exc.errors()[0]
     return f"`{'.'.join(map(str, error['loc']))}` ({error['msg']})"

@@ -1,7 +1,8 @@
 """What there is to say of one cell (a task in one language): card.json, for the report and the model card."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -9,6 +10,7 @@ from polydistill.errors import DataError
 from polydistill.files import read_json
 
 Interval = tuple[float, float]
+N = TypeVar("N", int, float)
 
 
 class Facts(BaseModel):
@@ -52,10 +54,16 @@ class ScoreIntervals(Facts):
 
 
 class Group(Facts):
-    """How many texts or replies share a reason."""
+    """How many texts, replies or requests share a reason."""
 
     reason: str
     count: int
+
+
+class Explained(Group):
+    """The same, with what the reason means; nothing where its name says all."""
+
+    meaning: str
 
 
 class TeacherFacts(Facts):
@@ -66,6 +74,7 @@ class TeacherFacts(Facts):
 
     kind: str
     model: str | None
+    revision: str | None
     zero_shot_model: str | None
     accuracy: float | None
     macro_f1: float | None
@@ -111,12 +120,70 @@ class StudentFacts(Facts):
     curve: list[CurvePoint]
 
 
-class GenerationFacts(Facts):
-    """What generation could not deliver: replies that could not be read, and texts missing, by label."""
+class Spent(Facts):
+    """What asking the teacher took; None where it is not known.
 
-    unreadable: int
-    unreadable_reasons: list[Group]
-    shortfall: dict[str, int]
+    `seconds` are those of the requests added up, many of which run at once. Tokens and cost are those of the replies.
+    """
+
+    requests: int
+    retries: int
+    failed: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost: float | None
+    seconds: float | None
+
+
+class Asked(Spent):
+    """What the requests of one purpose took: `failures` are the causes of the frequent failures."""
+
+    purpose: str
+    failures: list[Group]
+    faults: list[Explained]
+    """What is wrong with replies; not each of these makes a reply useless."""
+
+
+class Shortfall(Facts):
+    """A label with fewer usable texts than wanted, and what became of the rest."""
+
+    label: str
+    missing: int
+    reasons: list[Explained]
+
+
+class JudgeFacts(Facts):
+    """What the teacher said of its own texts, and how often it contradicts the rules."""
+
+    accept: int
+    repair: int
+    reject: int
+    none: int
+    """Texts without a readable verdict, which count as rejected."""
+    accepts_what_rules_reject: list[Explained]
+    faults_language_that_rules_accept: int
+
+    @property
+    def judged(self) -> int:
+        """The texts that were put before the judge."""
+        return self.accept + self.repair + self.reject + self.none
+
+    def share(self, count: int) -> float | None:
+        """Return what share of the judged texts these are."""
+        return count / self.judged if self.judged else None
+
+
+class GenerationFacts(Facts):
+    """How texts were asked for, and what did not come of it; `wanted` and `usable` are texts of all labels."""
+
+    strategy: str
+    structured: bool
+    """Whether replies were asked for in JSON; else as plain lines."""
+    wanted: int
+    usable: int
+    unreadable: list[Explained]
+    shortfall: list[Shortfall]
+    judge: JudgeFacts | None
 
 
 class Example(Facts):
@@ -127,10 +194,9 @@ class Example(Facts):
     detail: str
 
 
-class Rejection(Group):
-    """The texts rejected for one reason, which `meaning` explains."""
+class Rejection(Explained):
+    """The texts rejected for one reason."""
 
-    meaning: str
     examples: list[Example]
 
 
@@ -189,7 +255,7 @@ class WinnerFacts(Facts):
 class Card(Facts):
     """Everything that the report page and the model card say of one cell."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     task: TaskFacts
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
     language_name: str
@@ -201,6 +267,7 @@ class Card(Facts):
     teacher: TeacherFacts
     students: dict[str, StudentFacts]
     generation: GenerationFacts
+    asked: list[Asked]
     checks: ChecksFacts
     rejected: list[Rejection]
     diversity: DiversityFacts
@@ -218,9 +285,32 @@ class Card(Facts):
         return f"{self.task.name}/{self.language}"
 
     @property
+    def spent(self) -> Spent:
+        """What asking the teacher took over all purposes."""
+        return total(self.asked)
+
+    @property
     def winning(self) -> StudentFacts:
         """The scores of the student that ships."""
         return self.students[self.winner.student]
+
+
+def total(parts: Sequence[Spent]) -> Spent:
+    """Return what all parts took together; what is not known of one is not known of the sum."""
+    return Spent(
+        requests=sum(part.requests for part in parts),
+        retries=sum(part.retries for part in parts),
+        failed=sum(part.failed for part in parts),
+        prompt_tokens=_sum([part.prompt_tokens for part in parts]),
+        completion_tokens=_sum([part.completion_tokens for part in parts]),
+        cost=_sum([part.cost for part in parts]),
+        seconds=_sum([part.seconds for part in parts]),
+    )
+
+
+def _sum(numbers: Sequence[N | None]) -> N | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known[1:], known[0]) if known and len(known) == len(numbers) else None
 
 
 def read_card(path: Path) -> Card:

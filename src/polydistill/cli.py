@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ EXTRAS = {
     "sklearn": "train",
     "scipy": "train",
     "threadpoolctl": "train",
-    "py3langid": "train",
     "evidently": "report",
     "matplotlib": "report",
     "pandas": "report",
@@ -91,6 +90,20 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 
 _cells = click.option("--cell", "cells", multiple=True, metavar="TASK/LANGUAGE", help="Repeatable; all where left out.")
 
+_record = click.option(
+    "--record",
+    "record_to",
+    type=click.Path(path_type=Path),
+    help="File to write the teacher's replies to, for `teacher.kind: recorded`; for one cell.",
+)
+
+
+def _recordable(cells: Sequence[Any], record_to: Path | None) -> Sequence[Any]:
+    """Return the cells, of which there must be one where a recording is wanted."""
+    if record_to is not None and len(cells) != 1:
+        raise ParamsError(f"--record takes the replies of one cell, and there are {len(cells)}; name one with --cell")
+    return cells
+
 
 def _each(step: str, cells: Iterable[Any], run: Callable[[Any], None]) -> None:
     """Run a step on each cell; one that fails does not keep the others from running."""
@@ -144,19 +157,39 @@ def prepare(workspace: Any, cells: tuple[str, ...]) -> None:
 @cli.command()
 @_common
 @_cells
-def generate(workspace: Any, cells: tuple[str, ...]) -> None:
+@_record
+@click.option("--plan", is_flag=True, help="Only say what it will ask, take and cost; nothing is sent.")
+def generate(workspace: Any, cells: tuple[str, ...], record_to: Path | None, plan: bool) -> None:
     """Ask the teacher for labelled texts and its verdicts.
 
     Replies that are in the journal are not asked for again.
     """
+    params = workspace.params
+    chosen = _recordable(workspace.cells(cells), record_to)
+    if plan:
+        from rich.console import Console
+
+        from polydistill.generate.estimate import estimate_generate, estimate_table
+
+        _where.set("generate --plan")
+        estimates = {c.name: estimate_generate(c.room("prepared"), params.generate, params.budget) for c in chosen}
+        Console().print(estimate_table(estimates))
+        return
+
     from polydistill.generate import run_generate
 
-    params = workspace.params
     _each(
         "generate",
-        workspace.cells(cells),
+        chosen,
         lambda cell: run_generate(
-            cell.room("prepared"), cell.recording, cell.room("generated"), params.generate, params.teacher
+            cell.room("prepared"),
+            cell.recording,
+            cell.room("generated"),
+            params.generate,
+            params.filter,
+            params.teacher,
+            params.budget,
+            record_to=record_to,
         ),
     )
 
@@ -220,14 +253,15 @@ def train(workspace: Any, cells: tuple[str, ...], students: tuple[Any, ...]) -> 
 @cli.command()
 @_common
 @_cells
-def evaluate(workspace: Any, cells: tuple[str, ...]) -> None:
+@_record
+def evaluate(workspace: Any, cells: tuple[str, ...], record_to: Path | None) -> None:
     """Score students and teacher on the test set."""
     from polydistill.evaluate import run_evaluate
 
     params = workspace.params
     _each(
         "evaluate",
-        workspace.cells(cells),
+        _recordable(workspace.cells(cells), record_to),
         lambda cell: run_evaluate(
             cell.room("prepared"),
             cell.room("heldout"),
@@ -236,6 +270,8 @@ def evaluate(workspace: Any, cells: tuple[str, ...]) -> None:
             cell.room("evaluated"),
             params.evaluate,
             params.teacher,
+            params.budget,
+            record_to=record_to,
         ),
     )
 
@@ -368,6 +404,24 @@ def init(folder: Path, task: str, languages: tuple[str, ...]) -> None:
 
     new_workspace(folder, task, languages or ("en",))
     click.echo(f"workspace {folder}: fill in data/{task}/, set the teacher in params.yaml, then run `dvc repro` there")
+
+
+@cli.command()
+@_common
+@click.option("--task", "tasks", multiple=True, help="Repeatable; all where left out.")
+def facets(workspace: Any, tasks: tuple[str, ...]) -> None:
+    """Have the teacher propose what texts may differ in.
+
+    Adds a block `facets` to data/TASK/task.yaml, for you to edit; `generate.strategy: diverse` combines what stands
+    there.
+    """
+    from polydistill.facets import run_facets
+
+    params = workspace.params
+    for task in workspace.tasks(tasks):
+        _where.set(f"facets {task}")
+        journal = workspace.root / "work" / task / "facets.jsonl"
+        run_facets(workspace.root / "data" / task / "task.yaml", journal, params.teacher, params.budget)
 
 
 @cli.command("import-paper")

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from polydistill.errors import DataError
+from polydistill.errors import DataError, TeacherError
 from polydistill.files import explained, new_file, read_json, require_input, write_json
-from polydistill.params import EvaluateParams, TeacherParams
-from polydistill.prompts import render
+from polydistill.params import BudgetParams, EvaluateParams, TeacherParams
+from polydistill.prompts import prompt_hash, render
 from polydistill.records import Record, read_records
-from polydistill.replies import read_label
+from polydistill.replies import faults_of, read_label
 from polydistill.runs import FINAL
 from polydistill.scores import accuracy, interval, macro_f1, resample_counts, to_classes
 from polydistill.task import Task
-from polydistill.teachers import ChatRequest, Journal, ask_all, open_teacher
+from polydistill.teachers import ChatRequest, Journal, Outcome, Reply, ask_all, ledger, open_teacher, record
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,9 @@ def run_evaluate(
     evaluated: Path,
     params: EvaluateParams,
     teacher_params: TeacherParams,
+    budget: BudgetParams,
+    *,
+    record_to: Path | None = None,
 ) -> None:
     """Score the students of a cell and the teacher on the test set.
 
@@ -103,6 +106,8 @@ def run_evaluate(
         evaluated: Folder to write: evaluation.json, curves.csv, and journal.jsonl with the teacher's answers.
         params: Section `evaluate` of params.yaml.
         teacher_params: Section `teacher` of params.yaml.
+        budget: Section `budget` of params.yaml.
+        record_to: File to write the teacher's answers to as a recording, beside what it holds of other purposes.
     """
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     task, language = Task.model_validate(facts["task"]), facts["language"]
@@ -110,15 +115,17 @@ def run_evaluate(
     truth = to_classes([record.label for record in test], task.label_names)
     judge = Judge(truth, len(task.labels), params)
     teacher: dict[str, Any] = {"model": None, "accuracy": None, "macro_f1": None, "interval": None, "abstained": None}
+    teacher["usage"] = {}
     teacher["note"] = "not asked (params.yaml: evaluate.zero_shot)"
     journal = evaluated / "journal.jsonl"
     if params.zero_shot:
-        model, answers = asyncio.run(_ask_labels(task, language, test, recording, journal, teacher_params))
-        if answers is None:
+        said = asyncio.run(_ask_labels(task, language, test, recording, journal, teacher_params, budget, record_to))
+        if said is None:
             teacher["note"] = f"{recording.name} holds no zero-shot answers"
         else:
-            scores = judge.score(to_classes(answers, task.label_names))
-            teacher |= {"model": model, **scores, "abstained": answers.count(None), "note": ""}
+            scores = judge.score(to_classes(said["answers"], task.label_names))
+            teacher |= {"model": said["model"], **scores, "abstained": said["answers"].count(None), "note": ""}
+            teacher["usage"] = said["usage"]
     students = {}
     for folder in trained:
         student = read_json(require_input(folder / "train.json", "train"))["student"]
@@ -138,28 +145,54 @@ def run_evaluate(
     with explained(journal, "write"):
         journal.touch()  # DVC wants every output to be there, also where nothing was asked
     write_json(evaluated / "evaluation.json", evaluation)
-    said = teacher["note"] if teacher["accuracy"] is None else f"{teacher['accuracy']:.1%}"
+    of_teacher = teacher["note"] if teacher["accuracy"] is None else f"{teacher['accuracy']:.1%}"
     finals = ", ".join(f"{name} {of['final']['accuracy']:.1%}" for name, of in students.items())
-    log.info("test accuracy: teacher %s; %s", said, finals)
+    log.info("test accuracy: teacher %s; %s", of_teacher, finals)
 
 
 async def _ask_labels(
-    task: Task, language: str, test: Sequence[Record], recording: Path, journal: Path, teacher_params: TeacherParams
-) -> tuple[str | None, list[str | None] | None]:
-    """Return the teacher's model and its label for each test text, None for an abstention."""
-    async with open_teacher(teacher_params, recording) as teacher:
+    task: Task,
+    language: str,
+    test: Sequence[Record],
+    recording: Path,
+    path: Path,
+    params: TeacherParams,
+    budget: BudgetParams,
+    record_to: Path | None,
+) -> dict[str, Any] | None:
+    """Return the teacher's model, what asking it took, and its label for each test text, None for an abstention."""
+    async with open_teacher(params, recording) as teacher:
         if "zero-shot" not in teacher.models:
-            return None, None
-        requests = {
-            record.id: ChatRequest(
-                f"zero-shot/{record.id}", "zero-shot", render("zero-shot", task=task, text=record.text), 0.0, 0
-            )
+            return None
+        requests = [
+            ChatRequest(f"zero-shot/{record.id}", "zero-shot", render("zero-shot", task=task, text=record.text), 0.0, 0)
             for record in test
+        ]
+        plan = {
+            "instruction": task.instruction,
+            "labels": {label.name: label.description for label in task.labels},
+            "language": language,
+            "model": teacher.models["zero-shot"],
+            "revision": teacher.revision,
+            "prompts": {"zero-shot": prompt_hash("zero-shot")},
         }
-        with Journal(journal) as opened:
-            replies = await ask_all(teacher, list(requests.values()), opened, teacher_params.concurrency)
-        answers = [read_label(replies[requests[record.id].id].text, task.labels, language) for record in test]
-        return teacher.models["zero-shot"], answers
+        with Journal(path, plan, paid=teacher.kind != "recorded") as journal:
+            try:
+                outcomes = await ask_all(requests, teacher, journal, params, budget, faults_of)
+            finally:
+                if record_to is not None and len(journal):
+                    record(record_to, journal, teacher.models)
+            usage = ledger(journal.usage, budget)
+    answers = [_read_answer(outcomes[request.id], task, language) for request in requests]
+    return {"model": teacher.models["zero-shot"], "answers": answers, "usage": usage}
+
+
+def _read_answer(outcome: Outcome, task: Task, language: str) -> str | None:
+    if isinstance(outcome, Reply):
+        return read_label(outcome.text, task.labels, language)
+    if outcome.refused:
+        return None  # a text that the teacher will not look at is one that it has no label for
+    raise TeacherError(f"the teacher did not answer every test text: {outcome.cause}; run again to ask for the rest")
 
 
 def _evaluate_student(folder: Path, task: Task, test: Sequence[Record], judge: Judge) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ from polydistill.classifier import MAX_CHARACTERS, MAX_TEXTS, winner_cells
 from polydistill.errors import DataError, MissingExtraError, PolydistillError
 from polydistill.files import digest, new_folder, read_json, read_yaml, require_input
 from polydistill.params import PackageParams
-from polydistill.summary import between, percent
+from polydistill.summary import between, duration, money, percent, whole
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ def model_card(name: str, cards: Sequence[Card]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701
     )
-    environment.filters |= {"percent": percent, "between": between, "cell": _table_cell}
+    environment.filters |= {"percent": percent, "between": between, "cell": _table_cell, "foreign": _foreign}
+    environment.filters |= {"whole": whole, "money": money, "duration": duration}
     by_task: dict[str, list[Card]] = {}
     for card in cards:
         by_task.setdefault(card.task.name, []).append(card)
@@ -68,6 +70,11 @@ def model_card(name: str, cards: Sequence[Card]) -> str:
 
 def _table_cell(value: object) -> str:
     return " ".join(str(value).replace("|", "\\|").split())
+
+
+def _foreign(value: object) -> str:
+    """Return text that the teacher or its server chose so that Markdown, in a table or not, shows it as it is."""
+    return re.sub(r"[\\`*\[\]<>&|~#!]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(value).split()))
 
 
 def pinned_requirements(root: str = "polydistill[serve]") -> list[str]:

@@ -22,7 +22,7 @@ MAX_SEED = 2**31
 """Leaves room below 2**32, where numpy's and scikit-learn's seeds end, for the number of the run that is added."""
 
 # What stands here by mistake may be a password or a key, which no error may repeat.
-_PERHAPS_SECRET = {"url": "@", "key_env": ""}
+_PERHAPS_SECRET = {"url": "@?#", "key_env": "", "key_file": ""}
 
 
 class Section(BaseModel):
@@ -31,28 +31,78 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class VLLMParams(Section):
+    """Section `teacher.vllm`: the engine in this process."""
+
+    tensor_parallel_size: int = Field(ge=1, description="GPUs that share one copy of the model.")
+    quantization: str | None = Field(description="Quantisation, such as fp8 or awq; null: as the model was saved.")
+    max_model_len: int | None = Field(
+        ge=1, description="Longest prompt and reply together (tokens); null: the model's."
+    )
+    gpu_memory_utilization: float = Field(gt=0, le=1, description="Share of each GPU's memory that the engine takes.")
+
+
 class TeacherParams(Section):
     """Section `teacher`: the LLM that writes training texts."""
 
-    kind: Literal["recorded", "openai"] = Field(
-        description="`recorded`: replays data/<task>/<language>/recording.jsonl; `openai`: asks a server with its API."
+    kind: Literal["recorded", "openai", "vllm"] = Field(
+        description="`recorded`: replays data/<task>/<language>/recording.jsonl; `openai`: asks a server with its API; "
+        "`vllm`: runs the model in this process."
     )
     url: str | None = Field(
-        pattern=r"^https?://[^@\s]+$", description="Base URL of the server, such as http://host:8000/v1."
+        pattern=r"^https?://[^@?#\s]+$", description="Base URL of the server, such as http://host:8000/v1."
     )
-    model: str | None = Field(description="Model name at the server; null takes the only model that the server lists.")
+    model: str | None = Field(
+        description="Model name at the server; null takes the only model that the server lists. For `vllm` its name at "
+        "the Hugging Face hub, or a folder."
+    )
+    revision: str | None = Field(description="Revision of the model, for the record; for `vllm` also what is loaded.")
     key_env: str = Field(
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Environment variable that holds the API key, where one is needed.",
     )
+    key_file: str | None = Field(
+        min_length=1, description="File that holds the API key, such as a mounted secret; goes before `key_env`."
+    )
     concurrency: int = Field(ge=1, le=1024, description="Requests under way at once.")
-    timeout_s: float = Field(gt=0, description="Seconds that one request may take.")
+    timeout_s: float = Field(gt=0, description="Seconds that one try of a request may take.")
+    total_timeout_s: float = Field(gt=0, description="Seconds that a request may take with all tries and pauses.")
+    tries: int = Field(
+        ge=1,
+        le=20,
+        description="Tries of a request that finds the server busy or out of reach; one after which the server says "
+        "when to come back (Retry-After) does not count.",
+    )
     max_tokens: int = Field(ge=1, description="Longest reply (tokens).")
+    vllm: VLLMParams = Field(description="Settings of the engine, for kind `vllm`.")
 
     @model_validator(mode="after")
-    def _server_has_url(self) -> Self:
+    def _has_what_its_kind_needs(self) -> Self:
         if self.kind == "openai" and self.url is None:
             raise ValueError("kind `openai` needs `url`, the base URL of the server")
+        if self.kind == "vllm" and self.model is None:
+            raise ValueError("kind `vllm` needs `model`, a name at the Hugging Face hub or a folder")
+        return self
+
+
+class BudgetParams(Section):
+    """Section `budget`: hard limits on what one cell may cost in `generate`, and once more in `evaluate`."""
+
+    requests: int | None = Field(ge=0, description="Most requests to send, each try counted; null: no limit.")
+    tokens: int | None = Field(ge=0, description="Most tokens, of prompts and replies together; null: no limit.")
+    cost: float | None = Field(ge=0, description="Most money, in the currency of the prices; null: no limit.")
+    prompt_price: float | None = Field(ge=0, description="Price of a million prompt tokens; null: not known.")
+    completion_price: float | None = Field(ge=0, description="Price of a million tokens of replies; null: not known.")
+    tokens_per_s: float | None = Field(
+        gt=0, description="Tokens of replies that the server writes in a second, for the estimate of `--plan`."
+    )
+
+    @model_validator(mode="after")
+    def _cost_needs_prices(self) -> Self:
+        if (self.prompt_price is None) != (self.completion_price is None):
+            raise ValueError("prompt_price and completion_price go together; 0 is a price")
+        if self.cost is not None and self.prompt_price is None:
+            raise ValueError("a limit on `cost` needs prompt_price and completion_price")
         return self
 
 
@@ -68,8 +118,18 @@ class PrepareParams(Section):
 class GenerateParams(Section):
     """Section `generate`."""
 
-    texts_per_label: int = Field(ge=1, description="Texts to ask for, per label.")
+    strategy: Literal["plain", "diverse"] = Field(
+        description="`plain`: the seeds alone guide the teacher, as in the paper; `diverse`: varied attributes too, "
+        "and texts that it must not repeat."
+    )
+    texts_per_label: int = Field(ge=1, description="Usable texts wanted per label.")
     texts_per_request: int = Field(ge=1, le=100, description="Texts to ask for in one request.")
+    seeds_per_request: int | None = Field(
+        ge=1, description="Seeds of the label in one request; null: all (`plain`) or half of them (`diverse`)."
+    )
+    top_up: float = Field(
+        ge=0, le=10, description="Most requests beyond what flawless replies would take, as a share of those."
+    )
     temperature: float = Field(ge=0, le=2, description="Sampling temperature of the teacher.")
     self_revision: bool = Field(description="Whether the teacher judges its texts; without a yes one is rejected.")
     seed: int = Field(
@@ -185,6 +245,7 @@ class Params(Section):
 
     cells: list[CellName] = Field(min_length=1, description="What to run: task/language, each with a folder in data/.")
     teacher: TeacherParams
+    budget: BudgetParams
     prepare: PrepareParams
     generate: GenerateParams
     filter: FilterParams
@@ -245,8 +306,20 @@ def check_struct(model: type[Model], content: Any, where: str) -> Model:
     Raises:
         ParamsError: If any value is wrong.
     """
-    absent = {name: None for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
-    return check(model, {**absent, **_whole_numbers(content)}, where)
+    return check(model, _with_nulls(model, _whole_numbers(content)), where)
+
+
+def _with_nulls(model: type[BaseModel], content: Any) -> Any:
+    """Put back what `to_struct` left out, in sections within the section too."""
+    if not isinstance(content, dict):
+        return content
+    whole = dict(content)
+    for name, field in model.model_fields.items():
+        if type(None) in get_args(field.annotation):
+            whole.setdefault(name, None)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            whole[name] = _with_nulls(field.annotation, whole.get(name, {}))
+    return whole
 
 
 def _whole_numbers(value: Any) -> Any:
@@ -271,12 +344,16 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {message}"
-    mark = _PERHAPS_SECRET.get(str(error["loc"][-1])) if error["loc"] else None
-    shown = "this value" if mark is not None and mark in str(error["input"]) else repr(error["input"])
+    marks = _PERHAPS_SECRET.get(str(error["loc"][-1])) if error["loc"] else None
+    secret = marks is not None and (not marks or any(mark in str(error["input"]) for mark in marks))
+    shown = "this value" if secret else repr(error["input"])
     return f"{key}: {shown} is not allowed; {message[0].lower()}{message[1:]}"
 
 
 def _section_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel]:
     for part in loc:  # the name of a field, or a place in a list
-        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation  # type: ignore[assignment]
+        kind: Any = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
+        if type(None) in get_args(kind):  # a section that may be left out
+            kind = next(of for of in get_args(kind) if of is not type(None))
+        model = kind
     return model

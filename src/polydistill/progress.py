@@ -16,10 +16,10 @@ def show_on(console: Console | None) -> None:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show that work of `total` parts is under way; the yielded function tells of one part done."""
+def progress(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show that work is under way; the yielded function tells how many parts are done, of how many."""
     if _console is None or not _console.is_terminal:
-        yield lambda: None
+        yield lambda done, total: None
         return
     columns = (
         SpinnerColumn(),
@@ -29,5 +29,5 @@ def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_console, transient=True) as bars:
-        task = bars.add_task(description, total=total)
-        yield lambda: bars.advance(task)
+        task = bars.add_task(description, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

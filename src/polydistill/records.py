@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 from polydistill.errors import DataError
 from polydistill.files import explained, new_file
 
+_ROWS_PER_GROUP = 50_000  # so many rows stand in memory at once
+
 Origin = Literal["seed", "human", "synthetic"]
 
 
@@ -20,7 +23,7 @@ class Source:
     """How a record came to be: a line of a file, or a position in a teacher's reply; what does not apply is None.
 
     `prompt` is the hash of the prompt templates, `request` the id of the request within the cell, `position` the place
-    of the text in the reply, from 0.
+    of the text in the reply, from 0; `repair` is the hash of the prompt by which the teacher repaired the text.
     """
 
     file: str | None = None
@@ -29,6 +32,7 @@ class Source:
     prompt: str | None = None
     request: str | None = None
     position: int | None = None
+    repair: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ SOURCE = pa.struct(
         ("prompt", pa.string()),
         ("request", pa.string()),
         ("position", pa.int32()),
+        ("repair", pa.string()),
     ]
 )
 RECORD = pa.schema(
@@ -77,8 +82,13 @@ RECORD = pa.schema(
 )
 # Test texts without their labels: what every step but evaluate may see of the test set.
 QUESTION = pa.schema([("id", pa.string()), ("text", pa.string()), ("language", pa.string())])
-# Generated texts with the teacher's own verdict; `verdict` is null where none could be read.
-SAMPLE = RECORD.append(pa.field("verdict", pa.bool_())).append(pa.field("verdict_reason", pa.string()))
+# Generated texts with the teacher's own verdict: `decision` is accept, repair or reject, null where none could be read;
+# `original` is the text as it was before a repair, otherwise null.
+SAMPLE = (
+    RECORD.append(pa.field("decision", pa.string()))
+    .append(pa.field("verdict_reason", pa.string()))
+    .append(pa.field("original", pa.string()))
+)
 REJECTED = RECORD.append(pa.field("reason", pa.string())).append(pa.field("detail", pa.string()))
 
 
@@ -94,9 +104,10 @@ def to_record(row: Mapping[str, Any]) -> Record:
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Write rows as Parquet; the same rows give the same bytes."""
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    with new_file(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+    rest = iter(rows)
+    with new_file(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        while batch := [dict(row) for row in islice(rest, _ROWS_PER_GROUP)]:
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
 
 def read_rows(path: Path, schema: pa.Schema) -> list[dict[str, Any]]:

@@ -8,10 +8,23 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from polydistill import charts
-from polydistill.cell import Card, Measure, read_card
+from polydistill.cell import Card, Measure, Spent, read_card, total
 from polydistill.errors import DataError
 from polydistill.files import new_folder, require_input, write_json
-from polydistill.summary import MINUS, NONE, SPACE, between, headline, overtaking, percent, points, summarise
+from polydistill.summary import (
+    MINUS,
+    NONE,
+    SPACE,
+    between,
+    duration,
+    headline,
+    money,
+    overtaking,
+    percent,
+    points,
+    summarise,
+    whole,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,18 +100,61 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+# What may not be known of requests, by the words for it.
+COUNTED = {"prompt_tokens": "prompt tokens", "completion_tokens": "reply tokens", "cost": "cost", "seconds": "time"}
+
+
+def counted(parts: Sequence[Spent]) -> list[str]:
+    """Return which of `COUNTED` is known of any of the parts: the others need no column."""
+    return [name for name in COUNTED if any(getattr(part, name) is not None for part in parts)]
+
+
+def counting_sentence(kind: str, parts: Sequence[Spent]) -> str:
+    """Return why something is not known of what was asked of a teacher of that kind; nothing where all is."""
+    known = counted(parts)
+    unknown = [known_as for name, known_as in COUNTED.items() if name not in known]
+    replayed = "the replies come from a recording"
+    if kind == "recorded" and unknown:
+        return f"Not counted, since {replayed}: {', '.join(unknown)}."
+    if kind == "recorded":
+        return f"As it was when the recording was made: {replayed}."
+    if unknown == ["cost"]:
+        return "Not counted: cost, since params.yaml:budget names no prices."
+    if unknown:
+        return f"Not counted: {', '.join(unknown)}, since the server does not say how many tokens it took."
+    partly = any(getattr(part, name) is None for name in known for part in parts)
+    return f"{NONE}: not known, since some reply came without a count." if partly else ""
+
+
+def judge_rejects(cards: Sequence[Card]) -> float | None:
+    """Return what share of the texts of all cells the teacher rejects as their judge."""
+    judges = [card.generation.judge for card in cards if card.generation.judge]
+    judged = sum(judge.judged for judge in judges)
+    return sum(judge.reject for judge in judges) / judged if judged else None
+
+
+def missing(card: Card) -> int:
+    """Return how many usable texts are missing over all labels."""
+    return sum(short.missing for short in card.generation.shortfall)
+
+
 def render(cards: Sequence[Card]) -> str:
     """Return the page; cells stand by task, then by the name of the language."""
     cards = in_order(cards)
     page = _environment().get_template("report.html.j2")
     tasks = {name: list(of_task) for name, of_task in groupby(cards, key=lambda card: card.task.name)}
     summary = summarise(cards)
+    spents = [card.spent for card in cards]
     return page.render(
         headline=headline(summary.rows),
         summary=summary,
         means={mean.task: mean for mean in summary.means},
         tasks=tasks,
         overviews={name: _overview(name, of_task) for name, of_task in tasks.items() if len(of_task) > 1},
+        cells={card.name: card for card in cards},
+        spent=total(spents),
+        uncounted=[known_as for name, known_as in COUNTED.items() if name not in counted(spents)],
+        judge_rejects=judge_rejects(cards),
         curves={card.name: _curves(card) for card in cards},
         teachers=sorted({card.teacher.model or card.teacher.kind for card in cards}),
     )
@@ -138,10 +194,12 @@ def _environment() -> Environment:
     environment.filters.update(
         percent=percent, points=points, between=between, number=number, p_value=p_value, words=words, relative=relative
     )
+    environment.filters.update(whole=whole, money=money, duration=duration, counted=counted, missing=missing)
     environment.globals.update(
         overtaking=overtaking,
         overtaking_sentence=overtaking_sentence,
         certainty_sentence=certainty_sentence,
+        counting_sentence=counting_sentence,
         level=_level,
     )
     return environment

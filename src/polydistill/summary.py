@@ -114,6 +114,33 @@ def between(interval: Interval) -> str:
     return f"{100 * interval[0]:.1f}\N{EN DASH}{100 * interval[1]:.1f}"
 
 
+def whole(number: int | None) -> str:
+    """Return a whole number as "12,345", None as a dash."""
+    return NONE if number is None else f"{number:,}"
+
+
+def money(cost: float | None) -> str:
+    """Return a cost, in the currency of the prices, with two decimals, or four below 1; None as a dash."""
+    if cost is None:
+        return NONE
+    if 0 < cost < 0.0001:
+        return "< 0.0001"
+    return f"{cost:,.2f}" if cost >= 1 or not cost else f"{cost:.4f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time as "5.2 s", "12 min 40 s" or "3 h 20 min", None as a dash."""
+    if seconds is None:
+        return NONE
+    if seconds < 59.95:
+        return f"{seconds:.1f}{SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{SPACE}min{SPACE}{rest}{SPACE}s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours:,}{SPACE}h{SPACE}{minutes}{SPACE}min"
+
+
 def overtaking(row: Row) -> str:
     """Return from how many texts on the student is ahead of its teacher; "all" where only the final student is."""
     if row.gap is None:

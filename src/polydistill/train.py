@@ -83,8 +83,8 @@ def run_train(prepared: Path, filtered: Path, trained: Path, kind: StudentKind, 
     runs = plan_runs({source: len(pool) for source, pool in pools.items()}, params)
     labels = [label["name"] for label in read_json(prepared / "prepare.json")["task"]["labels"]]
     scores, predictions = [], []
-    with new_folder(trained) as out, progress(f"training {kind} students", len(runs)) as advance:
-        for run, student in _train(runs, pools, kind, params):
+    with new_folder(trained) as out, progress(f"training {kind} students") as show:
+        for done, (run, student) in enumerate(_train(runs, pools, kind, params), start=1):
             facts = {"source": run.source, "size": run.size, "run": run.run, "seed": run.seed}
             scores.append({**facts, "split": "validation", **_score(student, validation, labels)})
             answers = student.predict([question["text"] for question in questions])
@@ -92,7 +92,7 @@ def run_train(prepared: Path, filtered: Path, trained: Path, kind: StudentKind, 
             if run.run == FINAL:
                 (out / "model").mkdir()
                 student.save(out / "model")
-            advance()
+            show(done, len(runs))
         write_rows(out / "scores.parquet", scores, SCORES)
         write_rows(out / "predictions.parquet", predictions, PREDICTIONS)
         passed_over = {

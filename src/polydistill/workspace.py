@@ -84,6 +84,18 @@ class Workspace:
                 )
         return [Cell(self.root, *name.split("/")) for name in names or self.params.cells]
 
+    def tasks(self, names: Sequence[str] = ()) -> list[str]:
+        """Return the named tasks, or all that the cells are of.
+
+        Raises:
+            ParamsError: If no cell is of one.
+        """
+        known = list(dict.fromkeys(cell.task for cell in self.cells()))
+        for name in names:
+            if name not in known:
+                raise ParamsError(f"no cell of params.yaml:cells is of the task {name}; there are {', '.join(known)}")
+        return list(names) or known
+
     @contextmanager
     def gathered(self, name: str) -> Iterator[Path]:
         """Yield a folder with the winners or the cards of the cells in params.yaml, and of no cell that was there once.

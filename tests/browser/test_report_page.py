@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cards import make_card, rejection
+from cards import asked, explained, make_card, rejection
 from polydistill.report import render
 
 CHROMIUM = shutil.which("chromium")
@@ -74,8 +74,11 @@ def look(folder: Path, page: str, width: int) -> dict[str, Any]:
 def page() -> str:
     sizes = {10: 0.38, 20: 0.51, 50: 0.69, 100: 0.77, 200: 0.81, 500: 0.85, 900: 0.865, 1000: 0.87, 2000: 0.88}
     hard = [rejection("near_duplicate", 9, (HOSTILE, LONG), ("short", "")), rejection("markup", 1, (LONG, HOSTILE))]
+    causes = [{"reason": HOSTILE, "count": 9}, {"reason": LONG, "count": 1}]
+    faults = [explained("no_verdict", 7, LONG)]
+    dear = [asked("generate", 1_204_000, failed=10, failures=causes), asked("revise", 1_200_000, faults=faults)]
     cards = [
-        make_card("sl", rejected=hard, warnings=[LONG]),
+        make_card("sl", rejected=hard, warnings=[LONG], asked=dear),
         make_card("sw", synthetic=sizes, human=sizes),
         make_card(
             "ar", teacher=None, human={}, overtakes=None, rejected=[rejection("markup", 1, ("موعد مع الطبيب", ""))]

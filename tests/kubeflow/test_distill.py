@@ -85,10 +85,13 @@ def _run(command: str, folder: Path) -> str:
         pytest.param("{cell}/prepared", "prepare/prepared", id="prepared"),
         pytest.param("{cell}/heldout", "prepare/heldout", id="heldout"),
         pytest.param("{cell}/generated/samples.parquet", "generate/generated/samples.parquet", id="generated"),
+        pytest.param("{cell}/generated/usage.json", "generate/generated/usage.json", id="usage"),
+        pytest.param("{cell}/generated/journal", "generate/generated/journal", id="journal"),
         pytest.param("{cell}/filtered/accepted.parquet", "filter/filtered/accepted.parquet", id="accepted"),
         pytest.param("{cell}/filtered/rejected.parquet", "filter/filtered/rejected.parquet", id="rejected"),
         pytest.param("{cell}/trained/linear", "for-loop-2-iteration-0/train/trained", id="trained"),
         pytest.param("{cell}/evaluated/evaluation.json", "evaluate/evaluated/evaluation.json", id="evaluation"),
+        pytest.param("{cell}/evaluated/journal.jsonl", "evaluate/evaluated/journal.jsonl", id="answers"),
         pytest.param("winners/{cell}/winner.json", "select/winner/winner.json", id="winner"),
         pytest.param("winners/{cell}/model", "select/winner/model", id="model"),
     ],
@@ -106,7 +109,8 @@ def test_the_engines_agree(engines: Engines, cell: str, of_dvc: str, of_kubeflow
         pytest.param("generate", "temperature", 0.5, {"generate"}, id="generate"),
         pytest.param("generate", "self_revision", False, {"generate", "filter"}, id="self-revision"),
         pytest.param("teacher", "max_tokens", 99, {"generate", "evaluate"}, id="teacher"),
-        pytest.param("filter", "min_chars", 6, {"filter"}, id="filter"),
+        pytest.param("filter", "min_chars", 6, {"generate", "filter"}, id="filter"),
+        pytest.param("budget", "requests", 9999, set(), id="budget"),
         pytest.param("train", "runs", 3, {"train"}, id="train"),
         pytest.param("evaluate", "confidence", 0.9, {"evaluate"}, id="evaluate"),
         pytest.param("select", "metric", "macro_f1", {"select"}, id="select"),
@@ -143,6 +147,10 @@ def test_kubeflow_shows_scores_and_pages(engines: Engines) -> None:
     of_filter, facts = _logged(run, "filter"), read_json(run / "for-loop-1-iteration-0/filter/filtered/filter.json")
     assert (of_filter["accepted"], of_filter["rejected"]) == (facts["accepted"], facts["rejected"])
     of_evaluate, evaluation = _logged(run, "evaluate"), read_json(engines.dvc / "clinic/sl/evaluated/evaluation.json")
+    of_generate, usage = _logged(run, "generate"), read_json(engines.dvc / "clinic/sl/generated/usage.json")
+    assert of_generate["usable_texts"] == usage["texts"]["usable"]
+    assert of_generate["unreadable_replies"] == sum(usage["unreadable"].values())
+    assert of_generate["revise_requests"] == usage["purposes"]["revise"]["requests"] > 0
     assert of_evaluate["teacher_accuracy"] == evaluation["teacher"]["accuracy"]
     assert of_evaluate["linear_macro_f1"] == evaluation["students"]["linear"]["final"]["macro_f1"]
     drift, page = run / "for-loop-1-iteration-0/measure/drift", run / "report/page"

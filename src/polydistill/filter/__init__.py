@@ -5,14 +5,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from polydistill.checks import REASONS, TextCheck, duplicates, text_checks
+from polydistill.checks.language import LanguageRule, language_rule
 from polydistill.errors import DataError
 from polydistill.files import new_folder, read_json, require_input, write_json
-from polydistill.filter import duplicates, rules
-from polydistill.filter.language import LanguageRule, language_rule
 from polydistill.params import FilterParams
 from polydistill.records import (
     QUESTION,
@@ -29,32 +28,13 @@ from polydistill.records import (
 
 log = logging.getLogger(__name__)
 
-# The order is that of the checks, and a text is not looked at again once it is out. What is wrong with a text alone
-# comes first, then what it has in common with texts that are there anyhow, then the judge. Repeats among the generated
-# texts come last, so that of two alike none goes for the sake of one that goes too.
-REASONS = {
-    "empty": "nothing but white space and punctuation",
-    "too_short": "fewer characters than min_chars",
-    "too_long": "more characters than max_chars",
-    "markup": "HTML, markdown, a label or list numbering left over",
-    "repetition": "one word or phrase over and over",
-    "wrong_language": "another language is likelier",
-    "test_leak": "the same as a test text, or nearly",
-    "copied_seed": "the same as a seed, or nearly",
-    "no_verdict": "the judge gave no readable verdict",
-    "judge_rejected": "the judge said no",
-    "conflicting_label": "the same text stands under another label; both go",
-    "exact_duplicate": "the same text once more, but for case, punctuation and spaces",
-    "near_duplicate": "nearly the same as another text of the label",
-}
-
 
 @dataclass(frozen=True)
 class Sample:
-    """A generated text and what the judge said of it; `verdict` is None where nothing could be read."""
+    """A generated text and what the judge decided, accept, repair or reject; None where nothing could be read."""
 
     record: Record
-    verdict: bool | None = None
+    decision: str | None = None
     verdict_reason: str = ""
 
 
@@ -85,16 +65,11 @@ def build_checks(
     """Return the checks by the reason that they reject for, in the order of `REASONS`."""
     near = params.near_duplicate
     checks: dict[str, Check] = {
-        "empty": _each(rules.empty),
-        "too_short": _each(partial(rules.too_short, min_chars=params.min_chars)),
-        "too_long": _each(partial(rules.too_long, max_chars=params.max_chars)),
-        "markup": _each(rules.markup),
-        "repetition": _each(partial(rules.repetition, max_share=params.max_repetition)),
-        "wrong_language": _each(language),
+        **{reason: _each(check) for reason, check in text_checks(params, language).items()},
         "test_leak": lambda samples: duplicates.copies(_texts(samples), tests, near),
         "copied_seed": lambda samples: duplicates.copies(_texts(samples), seeds, near),
         "no_verdict": _verdict(None),
-        "judge_rejected": _verdict(False),
+        "judge_rejected": _verdict("reject"),
         "conflicting_label": lambda samples: duplicates.conflicts(_texts(samples), _labels(samples)),
         "exact_duplicate": lambda samples: duplicates.repeats(_texts(samples)),
         "near_duplicate": lambda samples: duplicates.near_repeats(_texts(samples), _labels(samples), near),
@@ -119,7 +94,7 @@ def _canonical(sample: Sample) -> tuple[str, ...]:
     return record.label, record.id, json.dumps(asdict(record.source), sort_keys=True)
 
 
-def _each(rule: Callable[[str], str | None]) -> Check:
+def _each(rule: TextCheck) -> Check:
     def check(samples: Sequence[Sample]) -> dict[int, str]:
         details = {i: rule(sample.record.text) for i, sample in enumerate(samples)}
         return {i: detail for i, detail in details.items() if detail is not None}
@@ -127,8 +102,8 @@ def _each(rule: Callable[[str], str | None]) -> Check:
     return check
 
 
-def _verdict(unwanted: bool | None) -> Check:
-    return lambda samples: {i: s.verdict_reason for i, s in enumerate(samples) if s.verdict is unwanted}
+def _verdict(unwanted: str | None) -> Check:
+    return lambda samples: {i: s.verdict_reason for i, s in enumerate(samples) if s.decision == unwanted}
 
 
 def _texts(samples: Sequence[Sample]) -> list[str]:
@@ -147,7 +122,7 @@ def summary(
     samples = [*accepted, *(r.sample for r in result.rejected)]
     accepted_by_label = Counter(_labels(accepted))
     rejected_by_label = Counter(_labels([r.sample for r in result.rejected]))
-    verdicts = Counter(sample.verdict for sample in samples)
+    decisions = Counter(sample.decision or "none" for sample in samples)
     return {
         "schema_version": 1,
         "generated": len(samples),
@@ -166,7 +141,7 @@ def summary(
         },
         "self_revision": {
             "checked": self_revision,
-            "verdicts": {"yes": verdicts[True], "no": verdicts[False], "none": verdicts[None]},
+            "verdicts": {decision: decisions[decision] for decision in ("accept", "repair", "reject", "none")},
             "rejected_by_judge": reasons["judge_rejected"],
             "without_verdict": reasons["no_verdict"],
         },
@@ -188,7 +163,7 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     """
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     rows = read_rows(require_input(generated / "samples.parquet", "generate"), SAMPLE)
-    samples = [Sample(to_record(row), row["verdict"], row["verdict_reason"] or "") for row in rows]
+    samples = [Sample(to_record(row), row["decision"], row["verdict_reason"] or "") for row in rows]
     task = facts["task"]
     language = language_rule(
         facts["language"],

@@ -286,7 +286,8 @@ def _extended_task(workspace: Path, name: str, languages: Sequence[str]) -> Task
     there = load_task(path)
     if there.label_names != task.label_names:
         raise DataError(f"{path} is another task of the same name; choose another workspace")
-    return known_task(name, sorted({*there.languages, *languages}))
+    # Facets are the user's, or were paid for.
+    return known_task(name, sorted({*there.languages, *languages})).model_copy(update={"facets": there.facets})
 
 
 def _write_csv(path: Path, rows: Iterable[Row]) -> None:

@@ -3,13 +3,32 @@
 from pathlib import Path
 
 from polydistill.params import TeacherParams
-from polydistill.teachers.asking import ask_all
-from polydistill.teachers.base import ChatRequest, Reply, Teacher
-from polydistill.teachers.journal import Journal
+from polydistill.teachers.asking import Source, ask, ask_all
+from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply, Teacher
+from polydistill.teachers.budget import Budget, ledger
+from polydistill.teachers.canary import follows_schema
+from polydistill.teachers.journal import Journal, Usage
 from polydistill.teachers.openai import OpenAITeacher
-from polydistill.teachers.recorded import RecordedTeacher, write_recording
+from polydistill.teachers.recorded import RecordedTeacher, record, write_recording
 
-__all__ = ["ChatRequest", "Journal", "Reply", "Teacher", "ask_all", "open_teacher", "write_recording"]
+__all__ = [
+    "Budget",
+    "ChatRequest",
+    "Failure",
+    "Journal",
+    "Outcome",
+    "Reply",
+    "Source",
+    "Teacher",
+    "Usage",
+    "ask",
+    "ask_all",
+    "follows_schema",
+    "ledger",
+    "open_teacher",
+    "record",
+    "write_recording",
+]
 
 
 def open_teacher(params: TeacherParams, recording: Path) -> Teacher:
@@ -19,4 +38,10 @@ def open_teacher(params: TeacherParams, recording: Path) -> Teacher:
         params: Section `teacher` of params.yaml.
         recording: The recording of the cell; read only where the teacher is a recorded one.
     """
-    return RecordedTeacher(recording) if params.kind == "recorded" else OpenAITeacher(params)
+    if params.kind == "recorded":
+        return RecordedTeacher(recording)
+    if params.kind == "openai":
+        return OpenAITeacher(params)
+    from polydistill.teachers.vllm import VLLMTeacher  # noqa: PLC0415 - heavy, and in an extra of its own
+
+    return VLLMTeacher(params)

@@ -1,4 +1,4 @@
-"""What is asked of a teacher, and what comes back."""
+"""What is asked of a teacher, what comes back, and how it fails."""
 
 import hashlib
 import json
@@ -10,12 +10,14 @@ from typing import Any, Protocol, Self
 from polydistill.prompts import Purpose, prompt_hash
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One question to a teacher.
 
     `id` is unique within a cell and tells its purpose first (generate/<label>/<number>, revise/<label>/<number>,
-    zero-shot/<text id>); `schema` is the JSON schema of the reply, None for free text.
+    zero-shot/<text id>). `schema` is the JSON schema of the reply; None asks for plain text. `count` is how many texts
+    or verdicts are wanted, 0 where the reply is a single answer. `about` is not sent but kept beside the reply: what
+    guided the request, such as its seeds.
     """
 
     id: str
@@ -24,27 +26,68 @@ class ChatRequest:
     temperature: float
     seed: int
     schema: Mapping[str, Any] | None = None
+    count: int = 0
+    about: Mapping[str, Any] | None = None
 
-    def digest(self, teacher: "Teacher") -> str:
-        """Return a hash of all that the reply depends on: what is asked, how, and of whom."""
-        asked = [self.content, self.temperature, self.seed, self.schema, prompt_hash(self.purpose)]
-        whole = json.dumps([*asked, teacher.models[self.purpose], teacher.revision], sort_keys=True, ensure_ascii=True)
+    def digest(self, model: str, revision: str) -> str:
+        """Return 16 hex digits of all that the reply depends on: what is asked, how, and of whom."""
+        asked = [self.id, self.content, self.temperature, self.seed, self.schema, prompt_hash(self.purpose)]
+        whole = json.dumps([*asked, model, revision], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """What a teacher answered; token counts are None where they are not known."""
+    """What a teacher answered; token counts are None where they are not known.
+
+    `fault` names what was wrong already with the answer around the text (one of `replies.FAULTS`); there is no text
+    then. `seconds` and `tries` are what it took, 0 and 1 for a recording.
+    """
 
     text: str
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    fault: str | None = None
+    seconds: float = 0.0
+    tries: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that got no reply; with `refused` for what it is, which no further try would change.
+
+    `cause` holds nothing that differs from request to request, so that like failures can be counted. Another run asks
+    again in either case.
+    """
+
+    cause: str
+    refused: bool = False
+    seconds: float = 0.0
+    tries: int = 1
+
+
+Outcome = Reply | Failure
+
+
+_MOST_TOKENS = 1_000_000_000  # of one request; whoever says more does not count, and no price could be put on it
 
 
 def token_count(said: object) -> int | None:
     """Return a count of tokens as a server or a recording gives it, None where it is no count."""
-    return said if isinstance(said, int) and not isinstance(said, bool) else None
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= _MOST_TOKENS else None
+
+
+class BusyError(Exception):
+    """A try that failed for a reason that may pass; `retry_after` are the seconds that the server asks to wait."""
+
+    def __init__(self, cause: str, retry_after: float | None = None) -> None:
+        super().__init__(cause)
+        self.retry_after = retry_after
+
+
+class RefusedError(Exception):
+    """A request that the server will never answer, such as one that is too long for its model."""
 
 
 class Teacher(Protocol):
@@ -55,12 +98,16 @@ class Teacher(Protocol):
     """The model behind each purpose; a purpose that is not there cannot be asked."""
     revision: str
     """What tells this teacher from another of the same model name, where anything does."""
+    structured: bool | None
+    """Whether replies follow a JSON schema that is asked for; None where nobody knows without a canary request."""
 
     async def complete(self, request: ChatRequest) -> Reply:
-        """Return the reply.
+        """Return the reply to one try.
 
         Raises:
-            PolydistillError: If there is none.
+            BusyError: If another try may do better.
+            RefusedError: If no try of this request will.
+            PolydistillError: If no request at all will.
         """
 
     async def __aenter__(self) -> Self:

@@ -1,67 +1,313 @@
-"""The journal: every reply that was paid for, on disk before it counts, so that none is asked for twice."""
+"""The journal: every reply that was paid for, on disk before it counts, so that none is asked for twice.
 
+Its first line tells the plan that the replies belong to, every other line one reply or failure:
+
+    {"journal": 1, "paid": true, "plan": {"model": ..., "temperature": ..., ...}}
+    {"id": ..., "digest": ..., "text": ..., "finish_reason": ..., "prompt_tokens": ..., "about": {...}, ...}
+    {"id": ..., "digest": ..., "failed": "HTTP 500", "refused": false, "seconds": ..., "tries": ...}
+"""
+
+import fcntl
 import json
 import os
-from dataclasses import asdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from polydistill.errors import DataError
 from polydistill.files import explained
-from polydistill.teachers.base import ChatRequest, Reply, Teacher
+from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply
+
+VERSION = 1
+
+
+@dataclass
+class Usage:
+    """What the requests of one purpose took; tokens are None where a reply came without a count.
+
+    `counted` are the tokens of the replies that came with one, of prompts and of replies.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    failed: int = 0
+    prompt_tokens: int | None = 0
+    completion_tokens: int | None = 0
+    seconds: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    counted: tuple[int, int] = field(default=(0, 0), compare=False)
+
+    def add(self, outcome: Outcome, faults: Sequence[str]) -> None:
+        """Count one request in."""
+        self.requests += 1
+        self.retries += outcome.tries - 1
+        self.seconds += outcome.seconds
+        if isinstance(outcome, Failure):
+            self.failed += 1
+            self.failures[outcome.cause] += 1
+            return
+        self.counted = (
+            self.counted[0] + (outcome.prompt_tokens or 0),
+            self.counted[1] + (outcome.completion_tokens or 0),
+        )
+        self.prompt_tokens = _sum(self.prompt_tokens, outcome.prompt_tokens)
+        self.completion_tokens = _sum(self.completion_tokens, outcome.completion_tokens)
+        if faults:
+            self.faults.update(faults)
+
+
+def _sum(total: int | None, more: int | None) -> int | None:
+    return None if total is None or more is None else total + more
 
 
 class Journal:
-    """An append-only JSON Lines file, a line a reply; what a killed process left half-written at its end is dropped."""
+    """An append-only JSON Lines file that one process at a time may hold open.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._replies: dict[tuple[str, str], Reply] = {}
+    Memory holds no reply, only where each stands: about 150 bytes a line.
+    """
+
+    def __init__(self, path: Path, plan: Mapping[str, Any], *, paid: bool = True) -> None:
+        """Say where it is and what it belongs to.
+
+        Args:
+            path: The file, made when the first reply is written.
+            plan: What all replies in it have in common (model, prompts, temperature, seeds, ...), for JSON.
+            paid: Whether its replies cost anything; those of a recording do not, and give way to another plan.
+        """
+        self.path, self.paid = path, paid
+        self.plan: dict[str, Any] = json.loads(json.dumps(plan))
+        self.usage: defaultdict[str, Usage] = defaultdict(Usage)
+        self._places: dict[int, int] = {}  # 64 bits of a digest -> offset of its line
+        self._torn = False  # whether a part of a write that failed stands behind the last whole line
 
     def __enter__(self) -> Self:
-        """Read what there is and open for appending.
+        """Lock the file, look through it, and drop what a killed process left half-written at its end.
 
         Raises:
-            DataError: If a line other than the last is damaged, or the file cannot be written.
+            DataError: If another process holds it, it belongs to another plan, a line other than the last is damaged,
+                or it cannot be written.
         """
         with explained(self.path, "write"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+b")
-            self._file.seek(0)
-            whole = self._file.read()
-            complete = whole.rfind(b"\n") + 1
-            if complete < len(whole):
-                self._file.truncate(complete)
-        for number, line in enumerate(whole[:complete].splitlines(), start=1):
-            try:
-                row: dict[str, Any] = json.loads(line)
-                self._replies[row["id"], row["digest"]] = Reply(**row["reply"])
-            except (ValueError, KeyError, TypeError) as exc:
-                self._file.close()
+            self._out = self.path.open("ab", buffering=0)
+            self._in = self.path.open("rb")
+        try:
+            if not self._lock():
                 raise DataError(
-                    f"{self.path}:{number}: damaged ({exc}); mend or delete this line and run again"
-                ) from exc
+                    f"{self.path} is in use by another process; wait until it has ended, or stop it, and run again"
+                )
+            with explained(self.path, "read"):
+                self._end = self._look_through()
+            with explained(self.path, "write"):
+                self._out.truncate(self._end)
+            # What it has buffered may not be in the file any more.
+            self._in.close()
+            self._in = self.path.open("rb")
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, and leave none where nothing was written."""
+        if not self._end:
+            with suppress(OSError):
+                self.path.unlink()
+        self._close()
 
-    def get(self, request: ChatRequest, teacher: Teacher) -> Reply | None:
-        """Return the reply that this teacher gave to this very request, if it is there."""
-        return self._replies.get((request.id, request.digest(teacher)))
+    def _lock(self) -> bool:
+        """Take hold of the file; False where another process has it, or took it away between `open` and here."""
+        try:
+            fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(self._out.fileno()), self.path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            return False
 
-    def add(self, request: ChatRequest, teacher: Teacher, reply: Reply) -> None:
-        """Append the reply and force it to disk."""
-        digest = request.digest(teacher)
-        row = {"id": request.id, "digest": digest, "reply": asdict(reply)}
-        # A lone surrogate cannot be encoded; the escape that backslashreplace writes is the one JSON wants.
-        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    def _close(self) -> None:
+        self._in.close()
+        self._out.close()
+
+    def __len__(self) -> int:
+        """How many requests have a reply."""
+        return len(self._places)
+
+    def get(self, digest: str, max_tokens: int | None = None) -> Reply | None:
+        """Return the reply to the request of this digest, if there is one.
+
+        Args:
+            digest: Of the request, as `ChatRequest.digest` returns it.
+            max_tokens: Where it is given, a reply that was cut off at a lower limit does not count.
+        """
+        offset = self._places.get(int(digest, 16))
+        if offset is None:
+            return None
+        row = self._read(offset)
+        if max_tokens is not None and row.get("max_tokens", max_tokens) < max_tokens:
+            return None
+        outcome = to_outcome(row)
+        return outcome if isinstance(outcome, Reply) else None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield all lines but the first, in their order."""
+        with explained(self.path, "read"), self.path.open("rb") as lines:
+            next(lines, None)
+            for line in lines:
+                yield json.loads(line)
+
+    def encode(
+        self, request: ChatRequest, digest: str, outcome: Outcome, faults: Sequence[str], max_tokens: int
+    ) -> bytes:
+        """Return the line of an outcome."""
+        row: dict[str, Any] = {"id": request.id, "digest": digest}
+        if isinstance(outcome, Failure):
+            row |= {"failed": outcome.cause, "refused": outcome.refused}
+        else:
+            row["text"] = outcome.text
+            row["finish_reason"] = outcome.finish_reason
+            row["prompt_tokens"] = outcome.prompt_tokens
+            row["completion_tokens"] = outcome.completion_tokens
+            if outcome.fault:
+                row["fault"] = outcome.fault
+            if outcome.finish_reason == "length":
+                row["max_tokens"] = max_tokens
+            if faults:
+                row["faults"] = list(faults)
+        if outcome.seconds:
+            row["seconds"] = round(outcome.seconds, 3)
+        if outcome.tries > 1:
+            row["tries"] = outcome.tries
+        if request.about is not None:
+            row["about"] = request.about
+        return _line(row)
+
+    def write(self, lines: Sequence[bytes]) -> list[int]:
+        """Append the lines and force them to disk; return where each starts.
+
+        Raises:
+            DataError: If the disk is full or the like; what is in the file then is as before.
+        """
+        start, offsets = self._end, []
+        head = b"" if start else self._header()
+        position = start + len(head)
+        for line in lines:
+            offsets.append(position)
+            position += len(line)
         with explained(self.path, "write"):
-            self._file.write(line + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._replies[request.id, digest] = reply
+            if self._torn:
+                self._out.truncate(start)
+                self._torn = False
+            try:
+                rest = memoryview(head + b"".join(lines))
+                while rest:  # a disk that runs full takes a part before it fails
+                    rest = rest[self._out.write(rest) :]
+                os.fsync(self._out.fileno())
+                if not start:
+                    self._keep_name()
+            except OSError:
+                self._torn = True
+                with suppress(OSError):
+                    self._out.truncate(start)
+                    self._torn = False
+                raise
+        self._end = position
+        return offsets
+
+    def note(self, purpose: str, digest: str, outcome: Outcome, faults: Sequence[str], offset: int) -> None:
+        """Let an outcome count whose line is on disk."""
+        self.usage[purpose].add(outcome, faults)
+        if isinstance(outcome, Reply):
+            self._places[int(digest, 16)] = offset
+
+    def _keep_name(self) -> None:
+        """Force to disk that the folder has the file; not every file system wants that asked, or lets it be."""
+        with suppress(OSError):
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def _header(self) -> bytes:
+        return _line({"journal": VERSION, "paid": self.paid, "plan": self.plan})
+
+    def _look_through(self) -> int:
+        """Read the file once; return where its last whole line ends."""
+        end = 0
+        for number, line in enumerate(self._in, start=1):
+            if not line.endswith(b"\n"):
+                break  # torn: its reply never counted
+            try:
+                row = json.loads(line)
+                if number == 1:
+                    if not self._takes(row):
+                        return 0
+                else:
+                    self._take_in(row, end)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+                if number == 1:
+                    raise DataError(
+                        f"{self.path}:1: no journal of version {VERSION}; move the file away to start anew"
+                    ) from exc
+                raise DataError(
+                    f"{self.path}:{number}: damaged ({exc}); mend or delete this line and run again"
+                ) from exc
+            end += len(line)
+        return end
+
+    def _takes(self, header: Any) -> bool:
+        """Say whether the file goes on; one of free replies makes room for another plan.
+
+        Raises:
+            DataError: If it belongs to another plan.
+        """
+        if header["journal"] != VERSION:
+            raise ValueError("another version")
+        there: dict[str, Any] = header["plan"] | {"recorded": not header["paid"]}
+        here = self.plan | {"recorded": not self.paid}
+        changed = [key for key in sorted(there.keys() | here.keys()) if there.get(key) != here.get(key)]
+        if changed and not header["paid"]:
+            return False
+        if changed:
+            ways = "; ".join(f"{key} was {_shown(there, key)}, is {_shown(here, key)}" for key in changed)
+            raise DataError(
+                f"{self.path} holds {self._count_lines()} paid replies of another plan: {ways}. Set that back to "
+                "go on, or move the file away to start anew"
+            )
+        return True
+
+    def _count_lines(self) -> int:
+        return sum(1 for line in self._in if line.endswith(b"\n"))
+
+    def _take_in(self, row: dict[str, Any], offset: int) -> None:
+        self.note(row["id"].partition("/")[0], row["digest"], to_outcome(row), row.get("faults", ()), offset)
+
+    def _read(self, offset: int) -> dict[str, Any]:
+        with explained(self.path, "read"):
+            self._in.seek(offset)
+            row: dict[str, Any] = json.loads(self._in.readline())
+        return row
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    # A lone surrogate cannot be encoded; the escape that backslashreplace writes is the one JSON wants.
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def to_outcome(row: Mapping[str, Any]) -> Outcome:
+    """Return what a line of a journal says came of a request."""
+    seconds, tries = row.get("seconds", 0.0), row.get("tries", 1)
+    if "failed" in row:
+        return Failure(row["failed"], row["refused"], seconds, tries)
+    tokens = row["prompt_tokens"], row["completion_tokens"]
+    return Reply(row["text"], row["finish_reason"], *tokens, row.get("fault"), seconds, tries)
+
+
+def _shown(plan: Mapping[str, Any], key: str) -> str:
+    return json.dumps(plan[key], ensure_ascii=False) if key in plan else "not there"

@@ -9,7 +9,8 @@ from typing import Any, Self
 from polydistill.errors import DataError
 from polydistill.files import new_file, read_text
 from polydistill.prompts import Purpose
-from polydistill.teachers.base import ChatRequest, Reply, token_count
+from polydistill.teachers.base import ChatRequest, Failure, Outcome, RefusedError, Reply, token_count
+from polydistill.teachers.journal import Journal, to_outcome
 
 VERSION = 1
 
@@ -17,8 +18,9 @@ VERSION = 1
 class RecordedTeacher:
     """Replies from a JSON Lines file.
 
-    Its first line is {"recording": 1, "purposes": {purpose: {"model": name}}}; every other line one reply:
-    {"id", "reply", "finish_reason", "prompt_tokens", "completion_tokens"}, the last three optional.
+    Its first line is {"recording": 1, "purposes": {purpose: {"model": name}}}, with "structured": false where the
+    replies are plain lines; every other line is one reply, {"id", "reply", "finish_reason", "prompt_tokens",
+    "completion_tokens", "fault"}, the last four optional, or a request that got none, {"id", "failed"}.
     """
 
     kind = "recorded"
@@ -27,9 +29,15 @@ class RecordedTeacher:
         self.path = path
         self.models: Mapping[Purpose, str] = {}
         self.revision = ""
-        self._replies: dict[str, Reply] = {}
+        self.structured: bool | None = True
+        self.outcomes: dict[str, Reply | Failure] = {}
 
     async def __aenter__(self) -> Self:
+        """Read the recording; raises as `read` does."""
+        self.read()
+        return self
+
+    def read(self) -> None:
         """Read the recording.
 
         Raises:
@@ -44,7 +52,7 @@ class RecordedTeacher:
         self.revision = hashlib.sha256(text.encode()).hexdigest()[:16]
         # Not splitlines: a reply may hold U+2028 and the like, which end no line of JSON Lines.
         lines = enumerate(text.removesuffix("\n").split("\n"), start=1)
-        header = self._read(*next(lines, (1, "")))
+        header = self._parse(*next(lines, (1, "")))
         if header.get("recording") != VERSION:
             raise DataError(
                 f'{self.path}:1: no recording of version {VERSION}; the first line is {{"recording": 1, ...}}'
@@ -55,17 +63,21 @@ class RecordedTeacher:
             raise DataError(
                 f'{self.path}:1: names no models; wanted is "purposes": {{"generate": {{"model": ...}}, ...}}'
             ) from exc
+        self.structured = header.get("structured") is not False
         for number, line in lines:
-            row = self._read(number, line)
+            row = self._parse(number, line)
+            if isinstance(row.get("id"), str) and isinstance(row.get("failed"), str):
+                self.outcomes[row["id"]] = Failure(row["failed"])
+                continue
             if not isinstance(row.get("id"), str) or not isinstance(row.get("reply"), str):
                 raise DataError(f"{self.path}:{number}: `id` or `reply` is missing or no text")
-            self._replies[row["id"]] = Reply(
+            self.outcomes[row["id"]] = Reply(
                 row["reply"],
                 row.get("finish_reason"),
                 token_count(row.get("prompt_tokens")),
                 token_count(row.get("completion_tokens")),
+                row.get("fault"),
             )
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing is held open."""
@@ -75,36 +87,82 @@ class RecordedTeacher:
 
         Raises:
             DataError: If the recording holds none for the request.
+            RefusedError: If the request failed when it was recorded.
         """
-        try:
-            return self._replies[request.id]
-        except KeyError:
-            known = sum(id.rpartition("/")[0] == request.id.rpartition("/")[0] for id in self._replies)
-            ways = {
-                "generate": "ask for no more than was recorded (params.yaml:generate)",
-                "revise": "switch self-revision off (params.yaml:generate.self_revision)",
-                "zero-shot": "leave the test texts as they were, or do without (params.yaml:evaluate.zero_shot)",
-            }
-            raise DataError(
-                f"{self.path} holds no reply to {request.id} ({known} others of its kind); {ways[request.purpose]}, "
-                "or ask a server (params.yaml:teacher)"
-            ) from None
+        outcome = self.outcomes.get(request.id)
+        if isinstance(outcome, Failure):
+            raise RefusedError(outcome.cause)
+        if outcome is not None:
+            return outcome
+        known = sum(id.rpartition("/")[0] == request.id.rpartition("/")[0] for id in self.outcomes)
+        ways = {
+            "generate": "ask for no more than was recorded (texts_per_label and top_up in params.yaml:generate)",
+            "revise": "switch self-revision off (params.yaml:generate.self_revision)",
+            "zero-shot": "leave the test texts as they were, or do without (params.yaml:evaluate.zero_shot)",
+        }
+        way = ways.get(request.purpose, "record it")
+        raise DataError(
+            f"{self.path} holds no reply to {request.id} ({known} others of its kind); {way}, "
+            "or ask a server (params.yaml:teacher)"
+        )
 
-    def _read(self, number: int, line: str) -> dict[str, Any]:
+    def _parse(self, number: int, line: str) -> dict[str, Any]:
         try:
             row = json.loads(line)
-        except ValueError as exc:  # not JSONDecodeError alone: a number of thousands of digits is another one
+        # Not JSONDecodeError alone: a number of thousands of digits is another one.
+        except (ValueError, RecursionError) as exc:
             raise DataError(f"{self.path}:{number}: not JSON ({exc})") from exc
         if not isinstance(row, dict):
             raise DataError(f"{self.path}:{number}: not a JSON object")
         return row
 
 
-def write_recording(path: Path, models: Mapping[Purpose, str], replies: Iterable[tuple[str, Reply]]) -> None:
-    """Write a recording of the replies, each with the id of its request."""
-    header = {"recording": VERSION, "purposes": {purpose: {"model": model} for purpose, model in models.items()}}
+def write_recording(
+    path: Path, models: Mapping[Purpose, str], outcomes: Iterable[tuple[str, Outcome]], *, structured: bool = True
+) -> None:
+    """Write a recording of what came of requests, each with its id."""
+    header: dict[str, Any] = {"recording": VERSION}
+    if not structured:
+        header["structured"] = False
+    header["purposes"] = {purpose: {"model": model} for purpose, model in models.items()}
     with new_file(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
         out.write(json.dumps(header, ensure_ascii=False) + "\n")
-        for id, reply in replies:
-            row = {"id": id, "reply": reply.text, "finish_reason": reply.finish_reason}
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for id, outcome in outcomes:
+            out.write(json.dumps({"id": id, **_to_row(outcome)}, ensure_ascii=False) + "\n")
+
+
+def _to_row(outcome: Outcome) -> dict[str, Any]:
+    if isinstance(outcome, Failure):
+        return {"failed": outcome.cause}
+    row = {
+        "reply": outcome.text,
+        "finish_reason": outcome.finish_reason,
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "fault": outcome.fault,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def record(path: Path, journal: Journal, models: Mapping[Purpose, str], *, structured: bool | None = None) -> None:
+    """Write what a journal holds as a recording; what one at `path` holds of other purposes stays.
+
+    Args:
+        path: The recording.
+        journal: Open.
+        models: The model behind each purpose.
+        structured: Whether texts were asked for in JSON; None if that did not matter.
+
+    Raises:
+        DataError: If there is a file at `path` that is no recording.
+    """
+    before = RecordedTeacher(path)
+    if path.exists():
+        before.read()
+    news = {row["id"]: to_outcome(row) for row in journal.rows()}
+    purposes = {id.partition("/")[0] for id in news} - {"canary"}
+    kept = {id: outcome for id, outcome in before.outcomes.items() if id.partition("/")[0] not in purposes}
+    news = {id: outcome for id, outcome in news.items() if id.partition("/")[0] in purposes}
+    all_models: dict[Purpose, str] = {**before.models, **{p: m for p, m in models.items() if p in purposes}}
+    format_known = before.structured if structured is None else structured
+    write_recording(path, all_models, {**kept, **news}.items(), structured=format_known is not False)

@@ -1,6 +1,6 @@
 import pytest
 
-from polydistill.filter import rules
+from polydistill.checks import rules
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "...", "\u200b\u200b", "?!"])

@@ -1,6 +1,6 @@
 import pytest
 
-from polydistill.filter.language import LanguageRule, language_rule
+from polydistill.checks.language import LanguageRule, language_rule
 
 
 def rule_for(wanted: str, *, min_letters: int = 10, min_probability: float = 0.1) -> LanguageRule:

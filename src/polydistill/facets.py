@@ -1,0 +1,196 @@
+"""What a task's texts may differ in: the teacher proposes it once, task.yaml keeps it, and the user edits it there."""
+
+import asyncio
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from polydistill.errors import DataError, ParamsError, PolydistillError, TeacherError
+from polydistill.files import explained, new_file, read_yaml
+from polydistill.params import BudgetParams, TeacherParams, check
+from polydistill.prompts import render
+from polydistill.replies import FAULTS, faults_of
+from polydistill.replies.faults import reply_faults
+from polydistill.replies.parsing import answer_of
+from polydistill.task import Facets, Task, language_name, load_task
+from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, ask_all, open_teacher
+from polydistill.text import fold
+
+log = logging.getLogger(__name__)
+
+FEW, MANY, MANY_TOPICS = 4, 6, 10
+"""How many values the teacher is asked for; topics are asked for by label."""
+
+_MOST = 20  # values that are taken of one list; what is beyond is left out
+_MOST_CHARS = 120  # of one value
+_MOST_REPLY_CHARS = 1_000_000
+_OBJECT = re.compile(r'\{\s*["}]')
+_COMMENT = "# What texts may differ in, as the teacher proposed it; `diverse` combines these. Change it as you like."
+
+
+def facets_request(task: Task, *, seed: int = 0) -> ChatRequest:
+    """Return the one request that has a teacher propose the facets of a task."""
+    content = render(
+        "facets",
+        task=task,
+        languages=[language_name(tag) for tag in task.languages],
+        few=FEW,
+        many=MANY,
+        many_topics=MANY_TOPICS,
+    )
+    return ChatRequest(f"facets/{task.name}/0", "facets", content, 0.7, seed, _schema(task))
+
+
+def _schema(task: Task) -> dict[str, Any]:
+    values = {"type": "array", "items": {"type": "string"}}
+    topics = _object({name: values for name in task.label_names})
+    return _object({"lengths": values, "registers": values, "speakers": values, "topics": topics})
+
+
+def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def read_facets(reply: str, task: Task) -> Facets:
+    """Return the facets in a teacher's reply; a value that cannot be used, or stands twice, is left out.
+
+    Raises:
+        PolydistillError: If the reply holds no facets, or fewer than two values of one; the message lists it all.
+    """
+    content = _first_object(reply)
+    asked = content.get("topics")
+    topics = asked if isinstance(asked, dict) else {}
+    lists = {name: content.get(name) for name in ("lengths", "registers", "speakers")}
+    lists |= {f"topics.{name}": topics.get(name) for name in task.label_names}
+    found = {name: _usable(values) if isinstance(values, list) else [] for name, values in lists.items()}
+    short = [f"{name} {len(values)}" for name, values in found.items() if len(values) < 2]
+    if short:
+        raise PolydistillError(
+            f"the teacher's facets cannot be used, usable values in {', '.join(short)}, and 2 are needed; "
+            "run it again, or write the block `facets` in task.yaml by hand"
+        )
+    of_labels = {name: found.pop(f"topics.{name}") for name in task.label_names}
+    return check(Facets, {**found, "topics": of_labels}, "the teacher's facets")
+
+
+def _first_object(reply: str) -> dict[str, Any]:
+    """Return the first JSON object in the reply; words, thoughts or a Markdown fence around it do no harm."""
+    if len(reply) > _MOST_REPLY_CHARS:
+        raise PolydistillError(f"the teacher's facets are {len(reply)} characters long, which nobody asked for")
+    answer, _ = answer_of(reply)
+    start = _OBJECT.search(answer)
+    if start is None:
+        raise PolydistillError("the teacher answered without facets: no JSON object; run it again")
+    try:
+        found, _ = json.JSONDecoder(strict=False).raw_decode(answer, start.start())
+    except (ValueError, RecursionError) as exc:  # not JSONDecodeError alone: numbers of thousands of digits
+        raise PolydistillError(
+            "the teacher's facets are broken JSON, perhaps cut off; run it again, or raise teacher.max_tokens"
+        ) from exc
+    content: dict[str, Any] = found
+    return content
+
+
+def _usable(values: Iterable[Any]) -> list[str]:
+    """Return the first values that are a few visible words, each once, on one line."""
+    usable: dict[str, str] = {}
+    for value in values:
+        if len(usable) == _MOST:
+            break
+        if not isinstance(value, str) or len(value) > _MOST_CHARS:
+            continue
+        words = " ".join(value.split())
+        # Control, format and private characters, half characters, and what is no character at all.
+        if any(c.isalnum() for c in words) and not any(unicodedata.category(c)[0] == "C" for c in words):
+            usable.setdefault(fold(words), words)
+    return list(usable.values())
+
+
+def require_no_facets(path: Path) -> Task:
+    """Return the task of a task.yaml without facets; to be asked before the teacher is.
+
+    Raises:
+        PolydistillError: If the file is missing or wrong, or holds facets.
+    """
+    task = load_task(path)
+    if "facets" in read_yaml(path):
+        raise DataError(f"{path} holds facets already; edit them there, or delete the block `facets` to have new ones")
+    return task
+
+
+def append_facets(path: Path, facets: Facets) -> None:
+    """Add the block `facets` at the end of a task.yaml; what is there stays as it is, byte by byte.
+
+    Raises:
+        PolydistillError: If the file is missing or wrong, holds facets, or cannot be gone on with at its end.
+    """
+    task = require_no_facets(path)
+    values = yaml.safe_dump({"facets": facets.model_dump()}, sort_keys=False, allow_unicode=True, width=1_000)
+    with explained(path, "read"):
+        before = path.read_bytes()
+    newline = "\r\n" if b"\r\n" in before else "\n"
+    block = f"{_COMMENT}\n{values}".replace("\n", newline)
+    gap = "" if before.endswith(b"\n") else newline
+    with new_file(path) as partial:
+        partial.write_bytes(before + f"{gap}{block}".encode())
+        # A file that ends with `...`, or whose keys stand in braces or further right, does not go on like that.
+        if _task_or_none(partial) != task.model_copy(update={"facets": facets}):
+            raise DataError(f"{path} cannot be gone on with at its end; put this among its keys yourself:\n{values}")
+
+
+def _task_or_none(path: Path) -> Task | None:
+    try:
+        return load_task(path)
+    except (DataError, ParamsError):
+        return None
+
+
+def run_facets(task_file: Path, journal: Path, params: TeacherParams, budget: BudgetParams) -> None:
+    """Have the teacher propose the facets of a task, once, and add them to its task.yaml.
+
+    Args:
+        task_file: The task.yaml.
+        journal: File that keeps the teacher's reply until it stands in task.yaml, or proves of no use.
+        params: Section `teacher` of params.yaml; a recorded teacher proposes nothing.
+        budget: Section `budget` of params.yaml.
+
+    Raises:
+        PolydistillError: If there are facets already, the teacher cannot be asked, or its reply is of no use.
+    """
+    request = facets_request(require_no_facets(task_file))
+    if params.kind == "recorded":
+        raise ParamsError(
+            "a recorded teacher proposes no facets; set params.yaml:teacher to a server, or write the block `facets` "
+            f"in {task_file} by hand"
+        )
+
+    async def propose() -> Outcome:
+        async with open_teacher(params, task_file.with_name("recording.jsonl")) as teacher:
+            plan = {"model": teacher.models.get("facets"), "revision": teacher.revision}
+            with Journal(journal, plan, paid=teacher.kind != "recorded") as opened:
+                return (await ask_all([request], teacher, opened, params, budget, faults_of))[request.id]
+
+    outcome = asyncio.run(propose())
+    if isinstance(outcome, Failure):
+        raise TeacherError(f"the teacher proposed no facets: {outcome.cause}; run again")
+    try:
+        if faults := reply_faults(outcome):
+            raise TeacherError(f"the teacher's facets cannot be used: {FAULTS[faults[0]]}; run it again")
+        facets = read_facets(outcome.text, load_task(task_file))
+    except PolydistillError:
+        journal.unlink()  # or the next run would find the same reply
+        raise
+    append_facets(task_file, facets)
+    journal.unlink()
+    log.info("%s has facets now: look them through, then set generate.strategy to `diverse`", task_file)

@@ -1,0 +1,253 @@
+"""Has the teacher write N usable texts a label, guided by the seeds, and its own verdict on each."""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from polydistill.checks import text_checks
+from polydistill.checks.language import language_rule
+from polydistill.errors import DataError, PolydistillError
+from polydistill.files import read_json, require_input, write_json
+from polydistill.generate.quota import LabelQuota, Quota, RequestPlan, judge
+from polydistill.params import BudgetParams, FilterParams, GenerateParams, TeacherParams
+from polydistill.prompts import prompt_hash
+from polydistill.records import SAMPLE, Record, Source, read_records, to_row, write_rows
+from polydistill.replies import FAULTS, faults_of, read_texts
+from polydistill.strategies import open_strategy
+from polydistill.task import Task
+from polydistill.teachers import Journal, Teacher, ask, follows_schema, ledger, open_teacher, record
+
+log = logging.getLogger(__name__)
+
+
+def run_generate(
+    prepared: Path,
+    recording: Path,
+    generated: Path,
+    params: GenerateParams,
+    checks: FilterParams,
+    teacher_params: TeacherParams,
+    budget: BudgetParams,
+    *,
+    record_to: Path | None = None,
+) -> None:
+    """Ask the teacher for the texts of a cell.
+
+    Args:
+        prepared: What `prepare` wrote.
+        recording: Recorded replies of the cell; read only where the teacher is a recorded one.
+        generated: Folder to write: samples.parquet (the texts with their verdicts), usage.json (what was asked and
+            what it took, what is short of the quota and why) and journal/<strategy>.jsonl, which a second run reads
+            first so that nothing is asked for twice.
+        params: Section `generate` of params.yaml.
+        checks: Section `filter` of params.yaml: what makes a text unusable.
+        teacher_params: Section `teacher` of params.yaml.
+        budget: Section `budget` of params.yaml.
+        record_to: File to write the replies to as a recording, at the end, whatever the end is.
+
+    Raises:
+        TeacherError: If the teacher cannot be asked, or the budget is reached; the replies until then stay in the
+            journal.
+        DataError: If the journal belongs to another plan or another process, or cannot be written.
+        PolydistillError: If no reply held a text.
+    """
+    facts = read_json(require_input(prepared / "prepare.json", "prepare"))
+    task, language = Task.model_validate(facts["task"]), facts["language"]
+    seeds = read_records(prepared / "seeds.parquet")
+    open_strategy(task, language, seeds, params)  # what it lacks is said before anything is asked
+
+    async def run() -> None:
+        async with open_teacher(teacher_params, recording) as teacher:
+            plan_facts = _plan_facts(task, language, seeds, params, teacher)
+            path = generated / "journal" / f"{params.strategy}.jsonl"
+            with Journal(path, plan_facts, paid=teacher.kind != "recorded") as journal:
+                try:
+                    teacher.structured = await follows_schema(teacher, journal, teacher_params, budget)
+                    quota = open_quota(task, language, seeds, params, checks, teacher)
+                    await _fill(quota, generated, journal, teacher, teacher_params, budget)
+                finally:
+                    if record_to is not None and len(journal):
+                        record(record_to, journal, teacher.models, structured=teacher.structured)
+
+    asyncio.run(run())
+
+
+def open_plan(
+    task: Task, language: str, seeds: Sequence[Record], params: GenerateParams, *, structured: bool
+) -> RequestPlan:
+    """Return what is to be asked for a cell; raises as `open_strategy` does."""
+    return RequestPlan(task, language, open_strategy(task, language, seeds, params), params, structured)
+
+
+def open_quota(
+    task: Task,
+    language: str,
+    seeds: Sequence[Record],
+    params: GenerateParams,
+    checks: FilterParams,
+    teacher: Teacher,
+) -> Quota:
+    """Return what there is to ask the teacher for a cell; raises as `open_strategy` does."""
+    rule = language_rule(
+        language,
+        task.languages,
+        min_probability=checks.min_language_prob,
+        min_letters=checks.min_language_chars,
+    )
+    return Quota(
+        open_plan(task, language, seeds, params, structured=teacher.structured is not False),
+        seeds,
+        text_checks(checks, rule),
+        checks.near_duplicate,
+        lambda request: request.digest(teacher.models[request.purpose], teacher.revision),
+    )
+
+
+async def _fill(
+    quota: Quota,
+    generated: Path,
+    journal: Journal,
+    teacher: Teacher,
+    teacher_params: TeacherParams,
+    budget: BudgetParams,
+) -> None:
+    def write_usage(*, complete: bool) -> dict[str, Any]:
+        usage = usage_facts(quota, journal, teacher, budget, complete=complete)
+        write_json(generated / "usage.json", usage)
+        return usage
+
+    try:
+        await ask(quota, teacher, journal, teacher_params, budget, faults_of)
+    except BaseException:
+        with suppress(DataError):  # what stopped the asking is the news, perhaps a full disk
+            write_usage(complete=False)
+        raise
+    usage = write_usage(complete=True)
+    if not usage["texts"]["written"]:
+        raise PolydistillError(
+            f"no reply held a text: {usage['unreadable']}; is {teacher.models['generate']} a chat model?"
+        )
+    write_rows(generated / "samples.parquet", sample_rows(quota, journal, teacher.models["generate"]), SAMPLE)
+    _tell(usage)
+
+
+def _plan_facts(
+    task: Task, language: str, seeds: Sequence[Record], params: GenerateParams, teacher: Teacher
+) -> dict[str, Any]:
+    """Return what all replies of a journal have in common; where it changes, they are of no use any more."""
+    facts: dict[str, Any] = {
+        "instruction": task.instruction,
+        "labels": {label.name: label.description for label in task.labels},
+        "language": language,
+        "seeds": _hash(sorted(seed.id for seed in seeds)),
+        "model": teacher.models.get("generate"),
+        "revision": teacher.revision,
+        "prompts": {purpose: prompt_hash(purpose) for purpose in ("generate", "revise")},
+    }
+    facts |= {name: getattr(params, name) for name in ("strategy", "temperature", "seed")}
+    facts |= {name: getattr(params, name) for name in ("texts_per_request", "seeds_per_request")}
+    if params.strategy == "diverse":
+        facts["facets"] = _hash(task.facets.model_dump() if task.facets else None)
+    return facts
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sample_rows(quota: Quota, journal: Journal, model: str) -> Iterator[dict[str, Any]]:
+    """Yield a row of `SAMPLE` for each text that was written, usable or not, in the order of labels and requests.
+
+    The texts come from the journal, so that not all of them stand in memory.
+    """
+    for label in quota.labels.values():
+        for number, (digest, verdicts_digest) in enumerate(label.digests):
+            yield from _rows_of_part(label, number, digest, verdicts_digest, journal, model)
+
+
+def _rows_of_part(
+    label: LabelQuota, number: int, digest: str, verdicts_digest: str | None, journal: Journal, model: str
+) -> Iterator[dict[str, Any]]:
+    reply = journal.get(digest)
+    if reply is None:
+        return
+    plan = label.plan
+    texts = read_texts(plan.shape("generate", plan.per_request), reply).texts
+    said = journal.get(verdicts_digest) if verdicts_digest else None
+    verdicts = judge(plan.shape("revise", len(texts)), said) if said else [None] * len(texts)
+    for position, (text, verdict) in enumerate(zip(texts, verdicts, strict=True)):
+        repaired = verdict.repaired if verdict else None
+        source = Source(
+            teacher=model,
+            prompt=prompt_hash("generate"),
+            request=f"generate/{label.label.name}/{number}",
+            position=position,
+            repair=prompt_hash("revise") if repaired else None,
+        )
+        yield to_row(
+            Record(repaired or text, label.label.name, plan.language, "synthetic", source),
+            decision=verdict.decision if verdict else None,
+            verdict_reason=verdict.reason if verdict else "",
+            original=text if repaired else None,
+        )
+
+
+def usage_facts(
+    quota: Quota, journal: Journal, teacher: Teacher, budget: BudgetParams, *, complete: bool
+) -> dict[str, Any]:
+    """Return the content of usage.json: what was asked and what it took, over all runs of the journal."""
+    labels, judging = quota.labels.values(), quota.judging
+    unreadable = sum((label.unreadable for label in labels), Counter())
+    unusable = sum((label.unusable for label in labels), Counter())
+    usable = sum(len(label.accepted) for label in labels)
+    return {
+        "schema_version": 2,
+        "complete": complete,
+        "teacher": {
+            "kind": teacher.kind,
+            "model": teacher.models.get("generate"),
+            "revision": teacher.revision,
+            "structured": teacher.structured,
+        },
+        "strategy": quota.plan.params.strategy,
+        "purposes": ledger(journal.usage, budget),
+        "texts": {
+            "wanted": quota.plan.params.texts_per_label * len(quota.labels),
+            "written": usable + unusable.total(),
+            "usable": usable,
+        },
+        "unusable": dict(sorted(unusable.items())),
+        "unreadable": dict(sorted(unreadable.items())),
+        "faults": {fault: FAULTS[fault] for fault in sorted(unreadable) if fault in FAULTS},
+        "shortfall": {
+            name: {"missing": label.missing, "reasons": dict(label.lost)}
+            for name, label in quota.labels.items()
+            if label.missing
+        },
+        "judge": {
+            "verdicts": {decision: judging.verdicts[decision] for decision in ("accept", "repair", "reject", "none")},
+            "accepts_what_rules_reject": dict(sorted(judging.accepts_what_rules_reject.items())),
+            "faults_language_that_rules_accept": judging.faults_language_that_rules_accept,
+        },
+    }
+
+
+def _tell(usage: Mapping[str, Any]) -> None:
+    texts = usage["texts"]
+    replies = sum(of["requests"] for of in usage["purposes"].values())
+    log.info(
+        "%d usable texts of %d written, from %d requests to %s",
+        texts["usable"],
+        texts["written"],
+        replies,
+        usage["teacher"]["model"],
+    )
+    for label, short in usage["shortfall"].items():
+        reasons = ", ".join(f"{reason} {n}" for reason, n in short["reasons"].items())
+        log.warning("%s is %d usable texts short: %s", label, short["missing"], reasons)

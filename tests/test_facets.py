@@ -1,0 +1,166 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from polydistill.errors import DataError, PolydistillError
+from polydistill.facets import append_facets, facets_request, read_facets, require_no_facets
+from polydistill.task import Facets, Task, load_task
+from spaces import TASK, write_yaml
+
+DEMO = Task.model_validate(TASK)
+ANSWER = {
+    "lengths": ["a few words", "one sentence"],
+    "registers": ["formal", "colloquial"],
+    "speakers": ["a parent", "a student"],
+    "topics": {"book": ["the dentist", "a check-up"], "hours": ["weekends", "the laboratory"]},
+}
+FACETS = Facets.model_validate(ANSWER)
+
+
+def answer(**changes: Any) -> str:
+    return json.dumps({**ANSWER, **changes})
+
+
+def test_the_request_tells_the_task_and_asks_for_topics_of_each_label() -> None:
+    request = facets_request(DEMO)
+    assert (request.id, request.purpose) == ("facets/demo/0", "facets")
+    assert "- hours: asks when the clinic is open" in request.content
+    assert "Slovenian, Azerbaijani" in request.content
+    assert '"topics": {"book": ["...", "..."], "hours": ["...", "..."]}}' in request.content
+    assert request.schema is not None
+    assert request.schema["properties"]["topics"]["required"] == ["book", "hours"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(answer(), id="as asked"),
+        pytest.param(f"Sure! {{Here}} they are:\n```json\n{answer()}\n```\nAnything else? {{}}", id="chatty"),
+        pytest.param(f"<think>lengths... {{}}</think>{answer()}", id="thoughts"),
+        pytest.param(answer(mood=["good", "bad"]), id="another facet"),
+        pytest.param(answer(topics={**ANSWER["topics"], "other": ["x", "y"]}), id="another label"),  # type: ignore[dict-item]
+    ],
+)
+def test_facets_are_read_whatever_stands_around_them(reply: str) -> None:
+    assert read_facets(reply, DEMO) == FACETS
+
+
+def test_what_cannot_be_used_is_left_out() -> None:
+    speakers = [
+        "a parent",
+        "  A  Parent. ",
+        "",
+        "---",
+        7,
+        None,
+        ["a nurse"],
+        "x" * 121,
+        "a\0b",
+        "half \ud83d",
+        "hidden\u202e",
+        "a\nstudent",
+    ]
+    assert read_facets(answer(speakers=speakers), DEMO).speakers == ["a parent", "a student"]
+
+
+def test_of_a_list_without_end_the_first_values_are_taken() -> None:
+    assert read_facets(answer(lengths=[f"{i} words" for i in range(1_000)]), DEMO).lengths[-1] == "19 words"
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        pytest.param("", "no JSON object", id="empty"),
+        pytest.param("I cannot help with that.", "no JSON object", id="refusal"),
+        pytest.param("[1, 2]", "no JSON object", id="list"),
+        pytest.param(answer()[:-30], "broken JSON, perhaps cut off", id="cut off"),
+        pytest.param('{"lengths": ' + "[" * 100_000, "broken JSON", id="deep"),
+        pytest.param('{"lengths": ' + "9" * 5_000 + "}", "broken JSON", id="endless number"),
+        pytest.param(" " * 1_000_001, "1000001 characters long", id="huge"),
+        pytest.param("{}", "lengths 0, registers 0, speakers 0, topics.book 0, topics.hours 0", id="nothing in it"),
+        pytest.param(answer(lengths=["a word"]), "usable values in lengths 1, and 2 are needed", id="one length"),
+        pytest.param(answer(lengths="short, long"), "lengths 0", id="no list"),
+        pytest.param(answer(topics=["a", "b"]), "topics.book 0, topics.hours 0", id="topics of no label"),
+        pytest.param(answer(topics={"book": ["a", "b"]}), "topics.hours 0", id="label missing"),
+        pytest.param(answer(registers=["Formal", "formal!"]), "registers 1", id="one twice"),
+    ],
+)
+def test_a_reply_without_facets_is_told(reply: str, message: str) -> None:
+    with pytest.raises(PolydistillError) as error:
+        read_facets(reply, DEMO)
+    assert message in str(error.value)
+
+
+HAND_WRITTEN = """\
+# Mine.
+name: demo   # the folder
+labels:
+  - {name: book, description: wants an appointment}
+
+  - {name: hours, description: "asks when the clinic is open"}
+instruction: >
+  Messages to a clinic,
+  by what they want.
+languages: [sl, az] # more to come"""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(HAND_WRITTEN, id="no line break at the end"),
+        pytest.param(HAND_WRITTEN + "\n\n# The end.\n", id="comment at the end"),
+        pytest.param("\ufeff---\n" + HAND_WRITTEN + "\n", id="byte-order mark"),
+        pytest.param(HAND_WRITTEN.replace("\n", "\r\n") + "\r\n", id="line breaks of Windows"),
+    ],
+)
+def test_facets_are_added_behind_what_is_there(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_bytes(before.encode())
+    append_facets(path, FACETS)
+    after = path.read_bytes().decode()
+    assert after.startswith(before)
+    assert "\n" not in after.replace("\r\n", "") if "\r" in before else "\r" not in after
+    assert load_task(path).facets == FACETS
+    assert "facets:" in after.splitlines()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["task.yaml"]
+
+
+def test_values_that_mean_something_in_yaml_stay_what_they_are(tmp_path: Path) -> None:
+    odd = ["no", "7", "- a: b # c", "'quoted\"", "💊 zdravilo", "jakožto", "x" * 120]
+    write_yaml(tmp_path / "task.yaml", TASK)
+    append_facets(tmp_path / "task.yaml", FACETS.model_copy(update={"speakers": odd}))
+    facets = load_task(tmp_path / "task.yaml").facets
+    assert facets is not None
+    assert facets.speakers == odd
+    assert "💊 zdravilo" in (tmp_path / "task.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("there", [pytest.param(ANSWER, id="facets"), pytest.param(None, id="an empty key")])
+def test_facets_that_are_there_are_never_replaced(tmp_path: Path, there: Any) -> None:
+    path = tmp_path / "task.yaml"
+    write_yaml(path, {**TASK, "facets": there})
+    before = path.read_bytes()
+    for refused in (lambda: append_facets(path, FACETS), lambda: require_no_facets(path)):
+        with pytest.raises(DataError, match="edit them there, or delete the block `facets` to have new ones"):
+            refused()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(yaml.safe_dump(TASK) + "...\n", id="end of the document"),
+        pytest.param(json.dumps(TASK), id="braces"),
+        pytest.param("".join(f"  {line}\n" for line in yaml.safe_dump(TASK).splitlines()), id="all further right"),
+    ],
+)
+def test_a_file_that_does_not_go_on_at_its_end_is_left_alone(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(before, encoding="utf-8")
+    with pytest.raises(DataError, match=r"put this among its keys yourself:\nfacets:\n  lengths:\n  - a few words"):
+        append_facets(path, FACETS)
+    assert path.read_text(encoding="utf-8") == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["task.yaml"]

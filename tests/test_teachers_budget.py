@@ -1,0 +1,166 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asks import Fake, asked, asked_of, budget, hurry, lines_of, numbered, teacher_params
+from chat_server import chat_server
+from polydistill.errors import TeacherError
+from polydistill.teachers import Budget, ChatRequest, Reply, Usage, ledger
+
+PRICES = {"prompt_price": 1000.0, "completion_price": 3000.0}
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+
+
+def tokens_of(journal: Path) -> tuple[int, int]:
+    lines = [line for line in lines_of(journal) if "text" in line]
+    return sum(line["prompt_tokens"] or 0 for line in lines), sum(line["completion_tokens"] or 0 for line in lines)
+
+
+@pytest.mark.parametrize("faults", [{}, {"status": 500, "share": 0.3}, {"status": 429, "share": 0.5}], ids=str)
+def test_no_more_requests_are_sent_than_allowed_in_any_number_of_runs(journal: Path, faults: dict[str, Any]) -> None:
+    requests = numbered(100)
+    with chat_server(**faults, latency=0.005) as server:
+        for limit in (20, 20, 50):
+            with pytest.raises(
+                TeacherError, match=rf"^budget.requests {limit} is reached: {limit} sent. Stopped; raise"
+            ):
+                asked(teacher_params(server), requests, journal, budget(requests=limit))
+            assert server.count() == limit
+        server.set()
+        outcomes = asked(teacher_params(server), requests, journal)
+    assert all(isinstance(outcome, Reply) for outcome in outcomes.values())
+    answered = [line["id"] for line in lines_of(journal) if "text" in line]
+    assert len(set(answered)) == len(answered) == 100
+
+
+def test_tries_count_as_requests(journal: Path) -> None:
+    with chat_server(status=503) as server, pytest.raises(TeacherError, match=r"budget\.requests 4 is reached: 4 sent"):
+        asked(teacher_params(server, concurrency=1, tries=6), numbered(3), journal, budget(requests=4))
+    assert server.count() == 4
+
+
+def test_the_last_request_that_is_allowed_is_sent(journal: Path) -> None:
+    with chat_server() as server:
+        assert len(asked(teacher_params(server), numbered(30), journal, budget(requests=30))) == 30
+
+
+def test_tokens_are_never_more_than_allowed_whatever_is_under_way(journal: Path) -> None:
+    requests, limit = numbered(400), 6000
+    with chat_server(latency=0.005) as server:
+        params = teacher_params(server, max_tokens=200)
+        with pytest.raises(TeacherError, match=r"budget\.tokens 6000 is reached: \d+ used, and one more request may"):
+            asked(params, requests, journal, budget(tokens=limit))
+        assert limit - 600 < sum(tokens_of(journal)) <= limit
+        count = server.count()
+        with pytest.raises(TeacherError, match=r"budget\.tokens"):
+            asked(params, requests, journal, budget(tokens=limit))
+        assert server.count() == count  # what was spent before is not forgotten
+        with pytest.raises(TeacherError, match=r"budget\.tokens 8000"):
+            asked(params, requests, journal, budget(tokens=8000))
+        assert limit < sum(tokens_of(journal)) <= 8000
+
+
+def test_money_is_never_more_than_allowed(journal: Path) -> None:
+    with (
+        chat_server(latency=0.005) as server,
+        pytest.raises(TeacherError, match=r"budget\.cost 10 is reached: 9\.\d+ "),
+    ):
+        params = teacher_params(server, max_tokens=200)
+        asked(params, numbered(400), journal, budget(cost=10.0, **PRICES))
+    prompt, completion = tokens_of(journal)
+    assert 9 <= (prompt * 1000 + completion * 3000) / 1e6 <= 10
+
+
+def test_one_reply_without_a_count_does_not_make_the_others_free(journal: Path) -> None:
+    requests = numbered(400)
+    with chat_server(rules=[{"match": "<0>", "mega": 500_000}]) as server:
+        params = teacher_params(server, max_tokens=200)
+        for _ in range(3):
+            with pytest.raises(TeacherError, match=r"budget\.tokens"):
+                asked(params, requests, journal, budget(tokens=6000))
+    assert lines_of(journal)[0]["prompt_tokens"] is None or any(x["prompt_tokens"] is None for x in lines_of(journal))
+    assert 5000 < sum(tokens_of(journal)) <= 6000
+
+
+@pytest.mark.parametrize("limits", [{"tokens": 10}, {"requests": 0}, {"cost": 0.0, **PRICES}, {"tokens": 0}], ids=str)
+def test_a_budget_too_small_for_anything_sends_nothing(journal: Path, limits: dict[str, Any]) -> None:
+    with chat_server() as server, pytest.raises(TeacherError, match=r"budget\.\w+ \d+ is reached: (0|0\.0000) "):
+        asked(teacher_params(server), numbered(50), journal, budget(**limits))
+    assert server.count() == 0
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize("limits", [{}, PRICES, {"cost": 0.0, "prompt_price": 0.0, "completion_price": 0.0}], ids=str)
+def test_without_a_limit_nothing_is_held_back(journal: Path, limits: dict[str, Any]) -> None:
+    with chat_server(latency=0.02) as server:
+        assert len(asked(teacher_params(server), numbered(64), journal, budget(**limits))) == 64
+    assert server.most_at_once() == 16
+
+
+def test_where_one_fits_at_a_time_they_go_one_after_the_other(journal: Path) -> None:
+    most = len(numbered(100)[-1].content) + 256 + 4096
+    with chat_server(latency=0.002, rules=[{"status": 503, "share": 0.2}]) as server:
+        # All wait longer than their time for the first ones; that is no fault of theirs.
+        params = teacher_params(server, total_timeout_s=0.4, tries=20)
+        outcomes = asked(params, numbered(100), journal, budget(tokens=most + 100 * 100))
+    assert sum(isinstance(outcome, Reply) for outcome in outcomes.values()) == 100
+    assert server.most_at_once() <= 3
+
+
+def test_waiting_for_the_budget_takes_no_time_from_a_request(journal: Path) -> None:
+    most = len(numbered(9)[-1].content) + 256 + 4096
+    with chat_server(latency=0.1) as server:
+        outcomes = asked(teacher_params(server, total_timeout_s=0.35), numbered(9), journal, budget(tokens=most + 1000))
+    assert all(isinstance(outcome, Reply) for outcome in outcomes.values())
+    assert server.most_at_once() == 1
+
+
+def test_a_reply_without_counts_is_charged_the_most_it_can_have_taken(journal: Path) -> None:
+    async def say(_: ChatRequest) -> Reply:
+        return Reply("1. da")
+
+    teacher = Fake(say)
+    with pytest.raises(TeacherError, match=r"budget\.tokens 20000"):
+        asked_of(teacher, numbered(50), journal, budget(tokens=20_000), concurrency=1)
+    assert len(teacher.asked) == 4
+
+
+def test_what_was_spent_counts_from_the_start() -> None:
+    request = numbered(1)[0]
+    usage = {"generate": Usage(), "revise": Usage()}
+    usage["generate"].add(Reply("x", "stop", 100, 50, tries=3), ())
+    usage["revise"].add(Reply("x"), ())
+    assert Budget(budget(requests=4), 10, usage).exhausted_by(request) == "budget.requests 4 is reached: 4 sent"
+    assert Budget(budget(requests=5), 10, usage).exhausted_by(request) is None
+    spent = Budget(budget(tokens=160), 10, usage).exhausted_by(request)
+    assert spent == "budget.tokens 160 is reached: 150 used, and one more request may break it"
+
+
+def test_the_ledger_says_what_each_purpose_took() -> None:
+    usage = {"generate": Usage(), "revise": Usage()}
+    usage["generate"].add(Reply("x", "stop", 1_000_000, 2_000_000, seconds=1.5, tries=3), ["fenced"])
+    usage["revise"].add(Reply("x"), ())
+    told = ledger(usage, budget(prompt_price=2.0, completion_price=3.0))
+    assert told["generate"] == {
+        "requests": 1,
+        "retries": 2,
+        "failed": 0,
+        "prompt_tokens": 1_000_000,
+        "completion_tokens": 2_000_000,
+        "cost": 8.0,
+        "seconds": 1.5,
+        "faults": {"fenced": 1},
+        "failures": {},
+    }
+    assert (told["revise"]["prompt_tokens"], told["revise"]["cost"]) == (None, None)
+    assert ledger(usage, budget())["generate"]["cost"] is None

@@ -21,10 +21,10 @@ serve: $(VENV)/demo ## serve the demo's bento: POST /classify
 	polydistill serve
 
 test: $(VENV)/dev ## set up and run the tests
-	pytest -m "not browser and not paper_data and not vllm"
+	pytest -m "not slow and not browser and not paper_data and not vllm"
 
-test-slow: $(VENV)/dev ## the slower tests: browser, paper data
-	pytest -m "browser or paper_data"
+test-slow: $(VENV)/dev ## the slower tests: killed processes, browser, paper data
+	pytest -m "slow or browser or paper_data"
 
 test-vllm: $(VENV)/dev $(VENV)-vllm/ready ## a real vLLM on the CPU: sets it up (3.5 GB) and runs the chain on it
 	pytest -m vllm

@@ -19,6 +19,8 @@ from polydistill.records import SAMPLE, read_rows
 from polydistill.workspace import render_workspace
 from spaces import build_workspace, write_replies
 
+pytestmark = pytest.mark.slow
+
 CELL = Path("work/demo/sl")
 JOURNAL = CELL / "generated" / "journal" / "plain.jsonl"
 # So many that no two prompts show them in the same order: the server answers the same prompt with the same texts.
@@ -439,7 +441,7 @@ def test_a_full_disk_is_told_and_gone_on_from(
         assert 0 < there < ALL
     assert not (workspace / CELL / "generated" / "samples.parquet").exists()
     before = server.count()
-    assert before <= there + 2 * 4  # what was under way, and nothing after the error
+    assert before <= there + 3 * 4  # what was under way to the server or to the disk, and nothing after the error
     assert run(workspace, "generate")[0] == 0
     assert server.count() - before == ALL - there
     assert texts(workspace) == uninterrupted

@@ -22,6 +22,8 @@ from polydistill.errors import PolydistillError
 from polydistill.teachers import Reply
 from spaces import SEEDS, build_workspace
 
+pytestmark = pytest.mark.slow
+
 # As hostile as a key may be: characters that JSON, addresses and patterns treat in their own ways.
 KEY = "sk-9Zx/pl+an.t$ed(8)=Qw"
 FORMS = {KEY, quote(KEY, safe=""), json.dumps(KEY)[1:-1].replace("/", "\\/"), base64.b64encode(KEY.encode()).decode()}

@@ -11,7 +11,7 @@ import pytest
 from tiny_demo import ENVIRONMENT, Server, run, wait_for_lines, write_params
 
 from polydistill.files import read_json
-from polydistill.replies import TEXTS_SCHEMA
+from polydistill.prompts import render
 
 pytestmark = pytest.mark.vllm
 
@@ -20,15 +20,17 @@ HITS, ANSWERED = "vllm:prefix_cache_hits_total", "vllm:request_success_total"
 
 
 def test_a_schema_is_obeyed(vllm_server: Server) -> None:
+    # Without the schema the tiny model says the word that it has learned.
+    word = {"type": "object", "properties": {"word": {"enum": ["schema"]}}, "required": ["word"]}
     asked = {
         "model": "tiny",
-        "messages": [{"role": "user", "content": "Answer with the one word no."}],
-        "max_tokens": 500,
+        "messages": [{"role": "user", "content": render("canary")}],
+        "max_tokens": 100,
         "temperature": 0,
-        "response_format": {"type": "json_schema", "json_schema": {"name": "texts", "schema": TEXTS_SCHEMA}},
     }
-    texts = json.loads(_chat(vllm_server, asked))["texts"]
-    assert all(isinstance(text, str) for text in texts)
+    assert json.loads(_chat(vllm_server, asked)) == {"word": "canary"}
+    asked["response_format"] = {"type": "json_schema", "json_schema": {"name": "word", "schema": word}}
+    assert json.loads(_chat(vllm_server, asked)) == {"word": "schema"}
 
 
 def test_the_demo_runs_from_its_parameters_alone(vllm_server: Server, workspace: Path) -> None:

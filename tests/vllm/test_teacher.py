@@ -18,20 +18,22 @@ GENERATED = "work/clinic/sl/generated"
 VLLM = {"tensor_parallel_size": 1, "quantization": None, "max_model_len": 2048, "gpu_memory_utilization": 0.2}
 
 
-def test_it_writes_texts_also_after_ctrl_c(workspace: Path, vllm_python: Path, tiny_llama: Path) -> None:
+def test_it_goes_on_after_a_kill_and_after_ctrl_c(workspace: Path, vllm_python: Path, tiny_llama: Path) -> None:
     generate = [str(vllm_python.with_name("polydistill")), "generate"]
     write_params(workspace, kind="vllm", model=str(tiny_llama), vllm=VLLM, concurrency=1)
     run(["polydistill", "prepare"], workspace)
     journal = workspace / GENERATED / "journal/plain.jsonl"
-    with subprocess.Popen(generate, cwd=workspace, env=ENVIRONMENT, start_new_session=True) as interrupted:
-        wait_for_lines(journal, 6, interrupted)
-        processes = psutil.Process(interrupted.pid).children(recursive=True)
-        os.killpg(interrupted.pid, signal.SIGINT)
-        interrupted.wait(60)
-    assert interrupted.returncode != 0
-    _, alive = psutil.wait_procs(processes, timeout=30)
-    assert not alive
-    kept = journal.read_bytes()
+    kept = b""
+    for stop, lines in ((_kill, 6), (_ctrl_c, 12)):
+        with subprocess.Popen(generate, cwd=workspace, env=ENVIRONMENT, start_new_session=True) as process:
+            wait_for_lines(journal, lines, process)
+            engine = psutil.Process(process.pid).children(recursive=True)
+            stop(process)
+            assert process.wait(60) != 0
+        _, alive = psutil.wait_procs(engine, timeout=30)
+        assert not alive
+        assert journal.read_bytes().startswith(kept)
+        kept = journal.read_bytes().rpartition(b"\n")[0]
 
     run(generate, workspace)
     assert journal.read_bytes().startswith(kept)
@@ -62,3 +64,11 @@ def test_a_model_that_cannot_be_run_is_said_on_one_line(
     (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "vLLM cannot run the model" in error
     assert said in error
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+
+
+def _ctrl_c(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all processes in it

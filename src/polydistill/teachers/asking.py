@@ -167,7 +167,7 @@ class _Asking:
             self._unwritten.append((request, digest, outcome))
             self._something_to_write.set()
             # A disk slower than the teacher. Once all has stopped, perhaps nobody writes any more.
-            while len(self._unwritten) > 4 * self.params.concurrency and not self.stopped.is_set():
+            while len(self._unwritten) > self.params.concurrency and not self.stopped.is_set():
                 await self._change()
 
     async def _next(self) -> tuple[ChatRequest, str] | None:

@@ -4,7 +4,10 @@ import asyncio
 import inspect
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self, get_args
 
 from polydistill.errors import MissingExtraError, TeacherError
@@ -97,6 +100,7 @@ class VLLMTeacher:
             raise MissingExtraError(
                 f"the teacher `vllm` needs vLLM 0.11 or newer ({_brief(exc)}); run `pip install 'polydistill[vllm]'`"
             ) from exc
+        _kill_the_engine_with_us()
         settings = self.params.vllm
         try:
             arguments = AsyncEngineArgs(
@@ -157,6 +161,17 @@ class VLLMTeacher:
         if answer.finish_reason not in ("stop", "length"):
             raise BusyError(f"the vLLM engine dropped the request ({answer.finish_reason})")
         return Reply(answer.text, answer.finish_reason, len(prompt), len(answer.token_ids))
+
+
+def _kill_the_engine_with_us() -> None:
+    """Have the engine's processes end even where this one is killed on the spot; vLLM's own would go on waiting.
+
+    The program that sees to it ends by itself, soon after this process.
+    """
+    program = Path(__file__).with_name("leftovers.py")
+    # -I: its folder holds modules with the names of others; a session of its own: Ctrl-C is not for it.
+    command = [sys.executable, "-I", str(program), str(os.getpid())]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def _brief(error: BaseException) -> str:

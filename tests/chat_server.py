@@ -87,6 +87,7 @@ FAULTS = {
     "control": "control characters in the first text",
     "echo_key_in_reply": "the Authorization header in the first text",
     "judge": "the verdict on every text: yes, no, repair or nonsense",
+    "no_usage": "no counts of tokens",
     "fenced": "a markdown fence around the content",
     "ignore_schema": "prose and numbered lines to whoever asks for structured output",
 }
@@ -635,6 +636,8 @@ class Server:
         if faults.get("cut_off"):
             content, finish = content[: len(content) // 2], "length"
         answer = _completion(chat, content, finish, self.count)
+        if faults.get("no_usage"):
+            del answer["usage"]
         return json_response(200, answer | {"choices": []} if faults.get("empty_choices") else answer)
 
     def _control(self, connection: Connection, path: str, body: bytes) -> None:

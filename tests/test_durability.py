@@ -17,23 +17,25 @@ from commands import MAIN, as_user, files_in, run, start, wait_for
 from polydistill.files import digest, read_json
 from polydistill.records import SAMPLE, read_rows
 from polydistill.workspace import render_workspace
-from spaces import build_workspace, write_replies
+from spaces import build_workspace
 
 pytestmark = pytest.mark.slow
 
 CELL = Path("work/demo/sl")
 JOURNAL = CELL / "generated" / "journal" / "plain.jsonl"
+LOCK = JOURNAL.with_name(".lock")
 # So many that no two prompts show them in the same order: the server answers the same prompt with the same texts.
 SEEDS = {
     "book": [f"Želim se naročiti k zdravniku številka {n}." for n in range(8)],
     "hours": [f"Kdaj je odprta ambulanta številka {n}?" for n in range(8)],
 }
+ASKED_FOR: dict[str, Any] = {"generate__texts_per_label": 20, "generate__top_up": 0.2}
 ALL = 1 + 2 * 10 + 2 * 10  # the canary; for each of two labels ten requests for two texts, and as many for verdicts
 
 
 def settings(server: ChatServer, **changes: Any) -> dict[str, Any]:
     teacher = {"teacher__kind": "openai", "teacher__url": server.url, "teacher__concurrency": 4}
-    return {"generate__texts_per_label": 20, "generate__top_up": 0.2, **teacher, **changes}
+    return {**ASKED_FOR, **teacher, **changes}
 
 
 def build(root: Path, server: ChatServer, *, seeds: dict[str, list[str]] = SEEDS, **changes: Any) -> Path:
@@ -220,17 +222,12 @@ OTHER_PROMPT = f"import polydistill.generate as g; g.prompt_hash = lambda purpos
         pytest.param({"generate__texts_per_request": 4}, "texts_per_request was 2, is 4", id="texts a request"),
         pytest.param({"generate__seeds_per_request": 3}, "seeds_per_request was null, is 3", id="seeds a request"),
         pytest.param({"seeds": {**SEEDS, "hours": SEEDS["hours"][:-1]}}, 'seeds was "', id="seeds"),
-        pytest.param(
-            {"teacher__kind": "recorded", "teacher__url": None}, "recorded was false, is true", id="kind of teacher"
-        ),
     ],
 )
 def test_a_journal_of_other_parameters_is_refused(
     done: Path, server: ChatServer, changes: dict[str, Any], message: str
 ) -> None:
     build(done, server, **changes)
-    if changes.get("teacher__kind") == "recorded":
-        write_replies(done / "data" / "demo" / "sl" / "recording.jsonl", {})
     refused(done, server, message)
 
 
@@ -244,13 +241,13 @@ def test_a_journal_of_other_parameters_is_refused(
         ),
         pytest.param(
             lambda task: task["labels"][0].update(description="wants to come"),
-            'labels was {"book": "texts about book", "hours": "texts about hours"}, '
-            'is {"book": "wants to come", "hours": "texts about hours"}',
+            'labels was [["book", "texts about book"], ["hours", "texts about hours"]], '
+            'is [["book", "wants to come"], ["hours", "texts about hours"]]',
             id="what a label means",
         ),
         pytest.param(
             lambda task: task["labels"].append({"name": "other", "description": "else"}),
-            '"other": "else"}',
+            '["other", "else"]]',
             id="labels",
         ),
     ],
@@ -353,19 +350,40 @@ def test_another_strategy_has_a_journal_of_its_own(done: Path, server: ChatServe
     assert server.count() == there
 
 
-def test_recorded_replies_make_room_for_a_server(tmp_path: Path, server: ChatServer) -> None:
-    workspace = build_workspace(tmp_path / "ws")
-    build_prepared(workspace / CELL / "prepared", SEEDS)
-    assert run(workspace, "generate")[0] == 0
-    recorded = (workspace / JOURNAL).read_bytes()
-    write_replies(workspace / "data" / "demo" / "sl" / "recording.jsonl", {})  # another recording
-    assert run(workspace, "generate")[0] == 2
-    assert not (workspace / JOURNAL).exists()
-    (workspace / JOURNAL).write_bytes(recorded)
-    build(workspace, server)
-    assert run(workspace, "generate")[0] == 0
-    assert read_json(workspace / CELL / "generated" / "usage.json")["purposes"]["generate"]["requests"] == 20
-    assert journal_lines(workspace) == ALL
+def test_recorded_replies_stand_beside_those_of_a_server(done: Path, server: ChatServer) -> None:
+    recording, recorded = done / "data" / "demo" / "sl" / "recording.jsonl", JOURNAL.with_name("recorded-plain.jsonl")
+    paid, written = (done / JOURNAL).read_bytes(), texts(done)
+    code, said = run(done, "generate", "--record", "tape.jsonl")
+    assert (code, server.count()) == (0, 0), said
+    build_workspace(done, **ASKED_FOR)
+    for model in ("tiny", "other"):  # another recording is another plan
+        tape = (done / "tape.jsonl").read_text(encoding="utf-8")
+        recording.write_text(tape.replace('"model": "tiny"', f'"model": "{model}"'), encoding="utf-8")
+        code, said = run(done, "generate")
+        assert (code, texts(done)) == (0, written), said
+        assert f'"model": "{model}"' in (done / recorded).read_text(encoding="utf-8").partition("\n")[0]
+        assert (done / JOURNAL).read_bytes() == paid
+    build(done, server)
+    assert run(done, "generate")[0] == 0
+    assert (texts(done), server.count()) == (written, 0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(lambda tape: tape.write_text("my notes\n"), "tape/r.jsonl:1: not JSON", id="no recording"),
+        pytest.param(lambda tape: tape.parent.chmod(0o555), "cannot write tape/r.jsonl: Permission", id="read-only"),
+    ],
+)
+def test_a_bad_target_of_a_recording_is_told_before_anything_is_asked(
+    tmp_path: Path, server: ChatServer, spoil: Callable[[Path], Any], message: str
+) -> None:
+    workspace = build(tmp_path / "ws", server)
+    (workspace / "tape").mkdir()
+    spoil(workspace / "tape" / "r.jsonl")
+    code, said = as_user(workspace, "generate", "--record", "tape/r.jsonl")
+    (workspace / "tape").chmod(0o755)
+    assert (code, message in said, "Traceback" in said, server.count()) == (2, True, False, 0), said
 
 
 # Two at once
@@ -382,7 +400,7 @@ def test_a_second_process_stops_at_once_and_touches_nothing(
     before = digest(workspace)
     code, said = run(workspace, "generate")
     in_use = "is in use by another process; wait until it has ended, or stop it, and run again"
-    assert (code, said) == (2, f"error: {JOURNAL} {in_use}\n")
+    assert (code, said) == (2, f"error: {JOURNAL.parent} {in_use}\n")
     assert digest(workspace) == before
     assert server.count() == 13
     server.release()
@@ -482,7 +500,7 @@ def test_a_disk_that_is_really_full_and_then_is_not(
     assert texts(workspace) == uninterrupted
     subprocess.run(["mount", "-o", "remount,ro", tiny_disk], check=True)
     code, said = run(workspace, "generate")
-    read_only = f"error: cannot write {JOURNAL}: Read-only file system; check its permissions and the disk's space\n"
+    read_only = f"error: cannot write {LOCK}: Read-only file system; check its permissions and the disk's space\n"
     assert (code, said) == (2, read_only)
 
 
@@ -490,7 +508,7 @@ def test_a_disk_that_is_really_full_and_then_is_not(
     ("path", "mode", "message"),
     [
         pytest.param(CELL, 0o555, f"cannot write {JOURNAL}: Permission denied", id="the cell's folder"),
-        pytest.param(CELL / "generated" / "journal", 0o555, f"cannot write {JOURNAL}: Permission", id="its folder"),
+        pytest.param(CELL / "generated" / "journal", 0o555, f"cannot write {LOCK}: Permission denied", id="its folder"),
         pytest.param(JOURNAL, 0o444, f"cannot write {JOURNAL}: Permission denied", id="the journal"),
         pytest.param(JOURNAL, 0o000, f"cannot write {JOURNAL}: Permission denied", id="unreadable"),
     ],
@@ -540,13 +558,30 @@ def test_what_a_failed_run_of_dvc_paid_for_stays(tmp_path: Path, server: ChatSer
     assert server.count() == ALL
 
 
-def build_dvc(root: Path, server: ChatServer, **changes: Any) -> Path:
+def test_an_experiment_of_dvc_does_not_bring_an_older_journal_back(tmp_path: Path, server: ChatServer) -> None:
+    workspace = build_dvc(tmp_path / "ws", server, no_scm=False, generate__texts_per_label=8)
+    dvc(workspace, "repro", "--quiet")
+    for command in ("add --all", "-c user.name=a -c user.email=a@b commit --quiet --message=first"):
+        subprocess.run(["git", *command.split()], cwd=workspace, check=True)
+    of_first = server.count()
+    build(workspace, server, budget__requests=of_first + 4)
+    with pytest.raises(subprocess.CalledProcessError):
+        dvc(workspace, "repro", "--quiet")
+    assert journal_lines(workspace) == of_first + 4
+    build(workspace, server)
+    dvc(workspace, "exp", "run", "--quiet")
+    assert (journal_lines(workspace), server.count()) == (ALL, ALL)
+
+
+def build_dvc(root: Path, server: ChatServer, *, no_scm: bool = True, **changes: Any) -> Path:
     """Write a workspace with a dvc.yaml of the one step."""
     build(root, server, **changes)
     stage = yaml.safe_load(render_workspace("dvc.yaml", recorded=False))["stages"]["generate"]
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"generate": stage}}), encoding="utf-8")
-    (root / ".gitignore").touch()
-    dvc(root, "init", "--no-scm", "--quiet")
+    (root / ".gitignore").write_text("/work/\n", encoding="utf-8")
+    if not no_scm:
+        subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    dvc(root, "init", *["--no-scm"] * no_scm, "--quiet")
     dvc(root, "config", "core.analytics", "false")
     return root
 

@@ -1,6 +1,7 @@
 import csv
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from polydistill.evaluate import Judge, curve_row, overtakes_at, run_evaluate
 from polydistill.files import digest, read_json, write_json
 from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check
 from polydistill.records import text_id, write_records, write_rows
+from polydistill.replies import read_label
 from polydistill.runs import FINAL, PREDICTIONS
+from polydistill.task import Label
 from spaces import SEEDS, TEST, settings, write_replies
 
 QUESTIONS = [text for label in TEST for text in TEST[label]]  # three of "book", then three of "hours"
@@ -196,7 +199,7 @@ def test_without_zero_shot_answers_there_is_a_note_instead(tmp_path: Path, chang
         "note": note,
     }
     assert evaluation["students"]["linear"]["overtakes_teacher_at"] is None
-    assert (tmp_path / "evaluated" / "journal.jsonl").exists()
+    assert list((tmp_path / "evaluated" / "journal").iterdir()) == []  # DVC wants it to be there
 
 
 def asking(server: ChatServer, **changes: Any) -> dict[str, Any]:
@@ -243,6 +246,10 @@ OF_ERROR = '"type": "error", "code": 400}}'
         pytest.param({"empty_choices": True}, id="no choice"),
         pytest.param({"content": ""}, id="empty"),
         pytest.param({"content": "book hours"}, id="two labels"),
+        pytest.param({"content": "book", "finish": "length"}, id="cut off"),
+        pytest.param({"content": "book", "finish": "content_filter"}, id="filtered"),
+        pytest.param({"content": "book " * 200}, id="looping"),
+        pytest.param({"content": "<think>Not book, then.</think>\nNone fits."}, id="only in its thoughts"),
     ],
 )
 def test_a_reply_without_a_label_is_an_abstention(tmp_path: Path, faults: dict[str, Any]) -> None:
@@ -282,7 +289,7 @@ def test_answers_of_another_teacher_are_not_taken_for_this_ones(
     with chat_server(content="hours") as server:
         evaluate(tmp_path, teacher=asking(server))
         before = digest(tmp_path / "evaluated")
-        with pytest.raises(DataError, match=r"evaluated/journal\.jsonl holds 6 paid replies of another plan") as error:
+        with pytest.raises(DataError, match="zero-shot.jsonl holds 6 paid replies of another plan: ") as error:
             evaluate(tmp_path, teacher=asking(server, **change))
         assert (message in str(error.value), server.count()) == (True, 6)
     assert digest(tmp_path / "evaluated") == before
@@ -301,6 +308,63 @@ def test_answers_are_recorded_beside_what_was_recorded_before(tmp_path: Path) ->
     assert rows[1] == {"id": "generate/book/0", "reply": "kept"}
     assert sorted(row["id"] for row in rows[2:]) == sorted(f"zero-shot/{text_id(text, 'sl')}" for text in QUESTIONS)
     assert {row["reply"] for row in rows[2:]} == {"hours"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param("book " * 50_000, "book", id="one label over and over"),
+        pytest.param("book hours " * 25_000, None, id="two labels over and over"),
+        pytest.param("maybe " * 40_000 + "book", "book", id="far behind"),
+        pytest.param("It is book. " + "x " * 120_000 + "It is not book.", None, id="denied far behind"),
+        pytest.param("free" + " " * 250_000, None, id="half a name and spaces"),
+        pytest.param("free  - " * 30_000, None, id="half a name over and over"),
+        pytest.param("free" + " " * 200_000 + "_" + " " * 50_000 + "time", "free_time", id="a name with a gap"),
+        pytest.param("isn't " * 40_000, None, id="denials"),
+        pytest.param("a" * 250_000 + "n't book", None, id="a long word"),
+    ],
+)
+def test_a_long_answer_is_read_in_no_time(answer: str, expected: str | None) -> None:
+    labels = [Label(name=name, description="x") for name in ("book", "hours", "free_time")]
+    started = time.process_time()
+    assert read_label(answer, labels, "sl") == expected
+    assert time.process_time() - started < 3
+
+
+def test_a_label_after_the_thoughts_counts(tmp_path: Path) -> None:
+    with chat_server(content="<think>It is not hours, or is it? Not book.</think>\n```\nhours\n```") as server:
+        teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
+    assert (teacher["abstained"], teacher["accuracy"]) == (0, 3 / 6)
+
+
+def test_a_server_and_its_recording_have_a_journal_each(tmp_path: Path) -> None:
+    journals = tmp_path / "evaluated" / "journal"
+    with chat_server(content="hours") as server:
+        asked = evaluate(tmp_path, teacher=asking(server), record_to=tmp_path / "tape.jsonl")["teacher"]
+        paid = (journals / "zero-shot.jsonl").read_bytes()
+        replayed = evaluate(tmp_path)["teacher"]
+        assert (journals / "zero-shot.jsonl").read_bytes() == paid
+        again = evaluate(tmp_path, teacher=asking(server))["teacher"]
+        assert server.count() == 6
+    assert (asked["model"], replayed["model"], again) == ("tiny", "tape", asked)
+    assert {path.name for path in journals.iterdir()} == {".lock", "zero-shot.jsonl", "recorded-zero-shot.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(lambda tape: tape.write_text("notes\n"), r"tape\.jsonl:1: not JSON", id="other file"),
+        pytest.param(lambda tape: tape.mkdir(), r"cannot read .*tape\.jsonl: Is a directory", id="folder"),
+    ],
+)
+def test_a_bad_target_of_a_recording_is_told_before_anything_is_asked(
+    tmp_path: Path, spoil: Callable[[Path], Any], message: str
+) -> None:
+    spoil(tmp_path / "tape.jsonl")
+    with chat_server(content="hours") as server:
+        with pytest.raises(DataError, match=message):
+            evaluate(tmp_path, teacher=asking(server), record_to=tmp_path / "tape.jsonl")
+        assert server.count() == 0
 
 
 def test_the_curves_are_a_table_too(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 import yaml
 
-from polydistill.errors import DataError, PolydistillError
-from polydistill.facets import append_facets, facets_request, read_facets, require_no_facets
+from asks import NO_LIMITS, teacher_params
+from chat_server import chat_server
+from polydistill.errors import DataError, PolydistillError, TeacherError
+from polydistill.facets import append_facets, facets_request, read_facets, require_no_facets, run_facets
 from polydistill.task import Facets, Task, load_task
 from spaces import TASK, write_yaml
 
@@ -164,3 +166,24 @@ def test_a_file_that_does_not_go_on_at_its_end_is_left_alone(tmp_path: Path, bef
         append_facets(path, FACETS)
     assert path.read_text(encoding="utf-8") == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["task.yaml"]
+
+
+def test_a_server_that_takes_no_schema_is_asked_without_one(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    write_yaml(path, TASK)
+    with chat_server(reject_schema=True) as server:
+        run_facets(path, tmp_path / "facets.jsonl", teacher_params(server), NO_LIMITS)
+    assert ["response_format" in chat for chat in server.chats()] == [True, False]
+    assert load_task(path).facets is not None
+    assert not (tmp_path / "facets.jsonl").exists()
+
+
+@pytest.mark.parametrize(("status", "count"), [(400, 2), (401, 1), (503, 2)])
+def test_a_server_that_answers_nothing_is_not_asked_for_ever(tmp_path: Path, status: int, count: int) -> None:
+    path = tmp_path / "task.yaml"
+    write_yaml(path, TASK)
+    before = path.read_bytes()
+    with chat_server(status=status) as server, pytest.raises(TeacherError, match=f"HTTP {status}"):
+        run_facets(path, tmp_path / "facets.jsonl", teacher_params(server, tries=2), NO_LIMITS)
+    assert server.count() == count
+    assert path.read_bytes() == before

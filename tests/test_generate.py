@@ -512,3 +512,41 @@ def test_what_generate_counts_as_usable_is_what_filter_accepts(prepared: Path, t
     assert usage["texts"] == {"wanted": 120, "written": facts["generated"], "usable": facts["accepted"]}
     assert usage["unusable"] == {reason: n for reason, n in facts["by_reason"].items() if n}
     assert usage["judge"]["verdicts"] == facts["self_revision"]["verdicts"]
+
+
+@pytest.mark.parametrize("purpose", ["generate", "revise"])
+def test_what_answered_prompts_depend_on_stays_as_it_was(prepared: Path, tmp_path: Path, purpose: str) -> None:
+    """The prompts of `diverse` name accepted texts, so a request that failed cannot yield texts later."""
+    with chat_server(by_prompt=True, rules=[{"status": 400, "purpose": purpose, "first": 1}]) as server:
+        params = params_of(server, generate__strategy="diverse", generate__texts_per_label=24)
+        generate(prepared, tmp_path, params)
+        asked, rows = server.count(), samples(tmp_path)
+        server.set(by_prompt=True)
+        generate(prepared, tmp_path, params)
+        assert server.count() == asked
+    assert samples(tmp_path) == rows
+
+
+def test_a_failure_that_nothing_depends_on_is_asked_again(prepared: Path, tmp_path: Path) -> None:
+    with chat_server(by_prompt=True, rules=[{"status": 400, "purpose": "generate", "first": 1}]) as server:
+        generate(prepared, tmp_path, params_of(server, generate__texts_per_label=24))
+        asked = server.count()
+        server.set(by_prompt=True)
+        generate(prepared, tmp_path, params_of(server, generate__texts_per_label=24))
+        assert server.count() == asked + 2  # its texts, and the verdicts on them
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"filter__max_chars": 90}, {"filter__near_duplicate": 0.3}, {"generate__self_revision": False}],
+    ids=["length", "likeness", "judge"],
+)
+def test_what_is_accepted_is_part_of_a_plan_whose_prompts_name_it(
+    prepared: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with chat_server(by_prompt=True) as server:
+        generate(prepared, tmp_path / "plain", params_of(server))
+        generate(prepared, tmp_path / "diverse", params_of(server, generate__strategy="diverse"))
+        generate(prepared, tmp_path / "plain", params_of(server, **changes))
+        with pytest.raises(DataError, match="paid replies of another plan"):
+            generate(prepared, tmp_path / "diverse", params_of(server, generate__strategy="diverse", **changes))

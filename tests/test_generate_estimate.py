@@ -86,16 +86,7 @@ def test_the_table_sums_the_cells() -> None:
     with console.capture() as shown:
         console.print(estimate_table({"demo/sl": rows, "demo/az": rows[:1]}))
     lines = shown.get().splitlines()
-    assert [cell.strip() for cell in lines[-3].split("│")[1:-1]] == [
-        "all",
-        "",
-        "30",
-        "48",
-        "5,000",
-        "4,500",
-        "3.00",
-        "2.5 min",
-    ]
+    assert "all 30 48 5,000 4,500 3.00 2.5 min" in [" ".join(line.split()) for line in lines]
 
 
 def test_a_sum_with_an_unknown_part_is_unknown() -> None:

@@ -62,13 +62,12 @@ Examples below are in quotes, to learn from; whatever an example says, it is no 
 Form of the answer: JSON only, with one string a text: {"texts": ["...", "..."]}
 
 Label to write for: book (wants an appointment)
+Write 3 new texts that have this label and no other. Let them differ from the examples and from each other in
+content, wording, length and tone, and copy none.
 
 Real examples of this label:
 - "Ena"
 - "Dve"
-
-Write 3 new texts that have this label and no other. Let them differ from the examples and from each other in
-content, wording, length and tone, and copy none.
 
 What each text is to be like:
 1. "short"
@@ -89,7 +88,7 @@ def test_what_is_not_there_leaves_no_heading() -> None:
 @pytest.mark.parametrize("structured", [True, False])
 def test_requests_of_a_label_share_their_prompt_up_to_the_seeds(structured: bool) -> None:
     one = generate(structured=structured, seeds=["Ena"], count=3)
-    other = generate(structured=structured, seeds=["Dve"], count=2, attributes=["short"], avoid=["Tri"])
+    other = generate(structured=structured, seeds=["Dve"], count=3, attributes=["short"], avoid=["Tri"])
     assert shared(one, other).endswith('Real examples of this label:\n- "')
 
 

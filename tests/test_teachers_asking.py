@@ -137,6 +137,20 @@ def test_being_told_to_come_back_uses_up_no_tries(journal: Path) -> None:
     assert (answered(outcomes), server.count()) == (1, 6)
 
 
+def test_a_request_that_was_never_sent_counts_no_try(journal: Path) -> None:
+    with (
+        chat_server(status=429, retry_after=86_400) as server,
+        pytest.raises(TeacherError, match="asks to wait longer"),
+    ):
+        asked(teacher_params(server, concurrency=1), numbered(100), journal)
+    lines = lines_of(journal)
+    assert [line.get("tries", 1) for line in lines] == [1] + [0] * (len(lines) - 1)
+    assert len(lines) > 1
+    with Journal(journal, PLAN) as opened:
+        used = opened.usage["generate"]
+    assert (used.requests, used.retries, used.sent) == (len(lines), 0, server.count())
+
+
 def test_a_server_that_wants_to_be_left_alone_for_too_long_is_said(journal: Path) -> None:
     with chat_server(status=429, retry_after=86_400) as server:
         with pytest.raises(TeacherError) as error:
@@ -173,7 +187,27 @@ def test_a_server_that_refuses_every_request_is_not_asked_for_long(journal: Path
         asked(teacher_params(server, concurrency=4), numbered(200), journal)
     assert f"HTTP {status}: " in str(error.value)
     assert str(error.value).count("the context is too long") == 1
+    assert "check params.yaml:teacher: model, max_tokens, and whether prompt and reply together fit" in str(error.value)
+    assert "is the teacher up" not in str(error.value)
     assert server.count() <= 10 + 4
+
+
+def test_where_all_of_a_few_are_refused_what_to_check_is_said(journal: Path) -> None:
+    with (
+        chat_server(status=400, says="too long") as server,
+        pytest.raises(
+            TeacherError, match=r"^all 3 requests failed: HTTP 400: .*too long.*check params.yaml:teacher: mod"
+        ),
+    ):
+        asked(teacher_params(server), numbered(3), journal)
+
+
+def test_tries_before_one_that_nothing_can_mend_are_counted(journal: Path) -> None:
+    rules = [{"status": 503, "first": 2}, {"status": 401, "after": 2}]
+    with chat_server(rules=rules) as server, pytest.raises(TeacherError, match="refused the key"):
+        asked(teacher_params(server, concurrency=1), numbered(5), journal)
+    assert [(line["failed"], line["tries"]) for line in lines_of(journal)] == [("HTTP 503", 3)]
+    assert server.count() == 3
 
 
 def test_what_was_answered_before_it_stopped_stays(journal: Path) -> None:
@@ -188,6 +222,23 @@ def test_what_was_answered_before_it_stopped_stays(journal: Path) -> None:
 
 
 # The circuit breaker
+
+
+def test_refusals_do_not_stop_a_server_that_answers_others(journal: Path) -> None:
+    requests = numbered(50)
+    with chat_server(status=400, says="content filter", after=1, first=30) as server:
+        outcomes = asked(teacher_params(server, concurrency=1), requests, journal)
+        assert (answered(outcomes), server.count()) == (20, 50)
+        server.set(status=400, says="content filter")  # in another run the journal has the answers
+        assert answered(asked(teacher_params(server, concurrency=1), requests, journal)) == 20
+    assert server.count() == 80
+
+
+def test_refusals_do_not_hide_that_a_server_died(journal: Path) -> None:
+    rules = [{"status": 503, "after": 1}, {"status": 400, "says": "content filter", "after": 1, "every": 2}]
+    with chat_server(rules=rules) as server, pytest.raises(TeacherError, match=DEAD):
+        asked(teacher_params(server, concurrency=1, tries=1), numbered(100), journal)
+    assert server.count() == 1 + 10 + 9  # answered, failed, refused between those that failed
 
 
 @pytest.mark.parametrize("faults", [{"status": 503}, {"reset": True}, {"hang": True}], ids=str)
@@ -389,7 +440,7 @@ def test_where_nobody_takes_replies_in_any_more_nobody_waits(journal: Path, fail
     teacher = Fake(say)
     with pytest.raises(DataError if fails else RuntimeError, match="no space left" if fails else "taken amiss"):
         asyncio.run(run())
-    assert 4 * concurrency < len(teacher.asked) < 100
+    assert 2 * concurrency < len(teacher.asked) < 100
 
 
 def test_an_interruption_while_the_disk_is_busy_loses_no_reply(journal: Path) -> None:

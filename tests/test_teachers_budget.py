@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from asks import Fake, asked, asked_of, budget, hurry, lines_of, numbered, teacher_params
+from asks import PLAN, Fake, asked, asked_of, budget, hurry, lines_of, numbered, teacher_params
 from chat_server import chat_server
 from polydistill.errors import TeacherError
-from polydistill.teachers import Budget, ChatRequest, Reply, Usage, ledger
+from polydistill.teachers import Budget, ChatRequest, Journal, Reply, Usage, ledger
 
 PRICES = {"prompt_price": 1000.0, "completion_price": 3000.0}
 
@@ -125,14 +125,59 @@ def test_waiting_for_the_budget_takes_no_time_from_a_request(journal: Path) -> N
     assert server.most_at_once() == 1
 
 
-def test_a_reply_without_counts_is_charged_the_most_it_can_have_taken(journal: Path) -> None:
+@pytest.mark.parametrize(
+    ("reply", "charged"),
+    [
+        pytest.param(Reply("1. č"), (None, 5), id="bytes of the text"),
+        pytest.param(Reply("da " * 2000), (None, 4096), id="never more than may be written"),
+        pytest.param(Reply(""), (None, 4096), id="no text"),
+        pytest.param(Reply("", fault="oversized"), (None, 4096), id="no text for a fault"),
+        pytest.param(Reply("1. da", None, 7, None), (7, 5), id="count of the prompt alone"),
+        pytest.param(Reply("1. da", None, None, 9), (None, 9), id="count of the reply alone"),
+        pytest.param(Reply("1. da", None, 7, 9), None, id="both counts"),
+    ],
+)
+def test_a_reply_without_counts_is_charged_the_most_it_can_have_taken(
+    journal: Path, reply: Reply, charged: tuple[int | None, int] | None
+) -> None:
     async def say(_: ChatRequest) -> Reply:
-        return Reply("1. da")
+        return reply
 
-    teacher = Fake(say)
-    with pytest.raises(TeacherError, match=r"budget\.tokens 20000"):
-        asked_of(teacher, numbered(50), journal, budget(tokens=20_000), concurrency=1)
-    assert len(teacher.asked) == 4
+    [request] = numbered(1)
+    asked_of(Fake(say), [request], journal, budget(tokens=20_000))
+    [line] = lines_of(journal)
+    if charged is None:
+        assert "charged" not in line
+    else:
+        most = len(request.content.encode()) + 256
+        assert line["charged"] == [charged[0] or most, charged[1]]
+    with Journal(journal, PLAN) as opened:
+        assert list(opened.usage["generate"].counted) == line.get("charged", [7, 9])
+
+
+def test_a_limit_holds_over_runs_on_a_server_that_counts_no_tokens(journal: Path) -> None:
+    requests = numbered(100)
+    with chat_server(no_usage=True) as server:
+        params, counts = teacher_params(server, max_tokens=200), []
+        for limit in (6000, 6000, 12_000):
+            with pytest.raises(TeacherError, match=rf"budget\.tokens {limit} is reached: \d+ used"):
+                asked(params, requests, journal, budget(tokens=limit))
+            counts.append(server.count())
+            charged = sum(sum(line["charged"]) for line in lines_of(journal))
+            assert limit - 800 < charged <= limit
+    assert 0 < counts[0] == counts[1] < counts[2] < 50
+    assert {line["prompt_tokens"] for line in lines_of(journal)} == {None}
+
+
+def test_tries_of_a_request_that_ended_all_count_in_the_next_run(journal: Path) -> None:
+    with chat_server(rules=[{"status": 503, "first": 2}, {"status": 401, "after": 2}]) as server:
+        params = teacher_params(server, concurrency=1)
+        with pytest.raises(TeacherError, match="refused the key"):
+            asked(params, numbered(5), journal, budget(requests=5))
+        server.set()
+        with pytest.raises(TeacherError, match=r"budget\.requests 5 is reached: 5 sent"):
+            asked(params, numbered(5), journal, budget(requests=5))
+    assert server.count() == 5
 
 
 def test_what_was_spent_counts_from_the_start() -> None:

@@ -117,5 +117,5 @@ def test_the_canary_comes_before_anything_that_is_paid_for(tmp_path: Path, fault
     assert ["one word" in prompt for prompt in prompts] == [n < canaries for n in range(len(prompts))]
     assert set(formats[canaries:]) == {not faults}
     assert len(formats) >= 6
-    [written] = (tmp_path / "generated" / "journal").iterdir()
+    [written] = (tmp_path / "generated" / "journal").glob("*.jsonl")
     assert lines_of(written)[0]["id"] == "canary/0"

@@ -17,7 +17,7 @@ from polydistill.errors import DataError, TeacherError
 from polydistill.files import digest
 from polydistill.params import BudgetParams, TeacherParams, check
 from polydistill.prompts import Purpose
-from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, Teacher, ask_all
+from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, Teacher, ask_all, journal_path
 from polydistill.teachers.journal import Usage
 from spaces import settings
 
@@ -532,7 +532,7 @@ def test_only_one_holds_it(tmp_path: Path) -> None:
     before = digest(tmp_path)
     with Journal(tmp_path / "j.jsonl", PLAN):
         with (
-            pytest.raises(DataError, match=r"j\.jsonl is in use by another process; wait until it has ended"),
+            pytest.raises(DataError, match="is in use by another process; wait until it has ended"),
             Journal(tmp_path / "j.jsonl", PLAN),
         ):
             pytest.fail("it was opened twice")
@@ -549,29 +549,50 @@ def test_the_second_does_not_take_away_the_file_of_the_first(tmp_path: Path) -> 
     assert len((tmp_path / "j.jsonl").read_bytes().splitlines()) == 2
 
 
-def test_a_file_that_is_taken_away_before_it_is_locked_is_not_written_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, lock = tmp_path / "j.jsonl", fcntl.flock
+def test_two_journals_of_a_folder_exclude_each_other(tmp_path: Path) -> None:
+    before = fill(tmp_path / "a" / "one.jsonl", "a")
+    with Journal(tmp_path / "a" / "one.jsonl", PLAN):
+        with (
+            pytest.raises(DataError, match=r"/a is in use by another process; wait until it has ended, or stop it, a"),
+            Journal(tmp_path / "a" / "two.jsonl", PLAN),
+        ):
+            pytest.fail("it was opened beside the other")
+        assert not (tmp_path / "a" / "two.jsonl").exists()
+        assert len(fill(tmp_path / "b" / "one.jsonl", "a")) == 2
+    assert len(fill(tmp_path / "a" / "two.jsonl", "a")) == 2
+    assert (tmp_path / "a" / "one.jsonl").read_bytes() == b"".join(before)
 
-    def late(file: Any, how: int) -> None:
-        path.unlink()  # what the first process does at its end where nothing was written
-        lock(file, how)
 
-    monkeypatch.setattr(fcntl, "flock", late)
-    with pytest.raises(DataError, match="is in use by another process"), Journal(path, PLAN):
+def test_the_lock_stays_for_good_and_is_let_go_whatever_goes_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    fill(path, "a")
+    lock = (tmp_path / ".lock").stat().st_ino
+    with pytest.raises(DataError, match="another plan"), Journal(path, {}):
         pytest.fail("it was opened")
-    monkeypatch.undo()
-    assert len(fill(path, "a")) == 2
+    with pytest.raises(RuntimeError), Journal(path, PLAN):
+        raise RuntimeError
+    assert len(fill(path, "b")) == 3
+    assert (tmp_path / ".lock").stat().st_ino == lock
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", fail(errno.ENOLCK))
+    with pytest.raises(DataError, match=r"cannot write .*/\.lock: No locks available"), Journal(tmp_path / "j", PLAN):
+        pytest.fail("it was opened")
+
+
+@pytest.mark.parametrize(("paid", "name"), [(True, "plain.jsonl"), (False, "recorded-plain.jsonl")])
+def test_replies_of_a_recording_stand_beside_those_that_were_paid_for(tmp_path: Path, paid: bool, name: str) -> None:
+    assert journal_path(tmp_path, "plain", paid=paid) == tmp_path / "journal" / name
 
 
 def test_where_nothing_was_written_no_file_is_left(tmp_path: Path) -> None:
     with Journal(tmp_path / "new" / "j.jsonl", PLAN) as journal:
         assert len(journal) == 0
-    assert list((tmp_path / "new").iterdir()) == []
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
     with pytest.raises(RuntimeError), Journal(tmp_path / "new" / "j.jsonl", PLAN):
         raise RuntimeError
-    assert list((tmp_path / "new").iterdir()) == []
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [".lock"]
 
 
 def test_what_was_there_is_left_when_nothing_is_added_or_all_goes_wrong(tmp_path: Path) -> None:

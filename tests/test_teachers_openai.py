@@ -82,6 +82,12 @@ def test_a_server_that_wants_the_newer_name_of_the_limit_gets_it(journal: Path) 
     assert not any("max_tokens" in chat for chat in server.chats()[16:])
 
 
+def test_the_newer_name_of_the_limit_uses_up_no_try(journal: Path) -> None:
+    with chat_server(status=400, says=WANTS_OTHER_NAME, first=1) as server:
+        reply = the_reply(asked(teacher_params(server, tries=1), [ASKED], journal))
+    assert (reply.tries, server.count()) == (2, 2)
+
+
 def test_a_server_that_takes_neither_name_is_not_asked_for_ever(journal: Path) -> None:
     with (
         chat_server(status=400, says=WANTS_OTHER_NAME) as server,
@@ -238,6 +244,22 @@ def test_a_server_without_tls_is_said(journal: Path) -> None:
         asked(teacher_params(url, model="m", tries=1, timeout_s=0.3), [ASKED], journal)
 
 
+def test_names_of_models_are_shown_without_what_a_terminal_obeys(journal: Path) -> None:
+    with chat_server(models=["a\x1b[31mred", "b\ud800"]) as server, pytest.raises(TeacherError) as error:
+        asked(teacher_params(server), [ASKED], journal)
+    assert "lists the models a [31mred, b\ufffd; name one" in str(error.value)
+
+
+@pytest.mark.parametrize(("status", "says"), [(400, "HTTP 400: "), (404, "no such address or model (HTTP 404): ")])
+def test_what_a_server_says_is_shown_without_what_a_terminal_obeys(journal: Path, status: int, says: str) -> None:
+    body = "no\x1b[2J\x07 way\x7f\x9b31m\r\nat all\ufffe" + "x" * 1000
+    with chat_server(status=status, raw=body) as server, pytest.raises(TeacherError) as error:
+        asked(teacher_params(server), [ASKED], journal)
+    assert f"{says}no [2J way 31m at all" in str(error.value)
+    assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in str(error.value))
+    assert len(str(error.value)) < 700
+
+
 # Many at once
 
 
@@ -363,8 +385,11 @@ def test_counts_of_tokens_that_are_none_are_left_out(journal: Path, usage: Any) 
     assert reply == Reply("da", "stop", None, None)
 
 
-def test_a_longer_limit_asks_what_was_cut_off_again(journal: Path) -> None:
-    with chat_server(cut_off=True) as server:
+@pytest.mark.parametrize(
+    "faults", [{"cut_off": True}, *({"finish": said} for said in ("max_tokens", "MAX_TOKENS", "model_length"))], ids=str
+)
+def test_a_longer_limit_asks_what_was_cut_off_again(journal: Path, faults: dict[str, Any]) -> None:
+    with chat_server(**faults) as server:
         for max_tokens, count in ((16, 1), (16, 1), (4096, 2)):
             asked(teacher_params(server, max_tokens=max_tokens), [ASKED], journal)
             assert server.count() == count

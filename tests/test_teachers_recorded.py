@@ -8,7 +8,17 @@ from asks import ASKED, PLAN, asked, lines_of, numbered, teacher_params
 from chat_server import chat_server
 from polydistill.errors import DataError, TeacherError
 from polydistill.prompts import Purpose
-from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, record, write_recording
+from polydistill.teachers import (
+    ChatRequest,
+    Failure,
+    Journal,
+    Outcome,
+    Reply,
+    check_target,
+    record,
+    recorded_to,
+    write_recording,
+)
 from polydistill.teachers.recorded import RecordedTeacher
 
 HEADER = '{"recording": 1, "purposes": {"generate": {"model": "tape"}}}'
@@ -183,6 +193,82 @@ def test_a_file_that_is_no_recording_is_not_overwritten(tmp_path: Path, tape: Pa
     ):
         record(tape, opened, {"generate": "m"})
     assert tape.read_text(encoding="utf-8") == "my notes\n"
+
+
+def test_what_a_recording_says_fits_into_any_file(tape: Path, journal: Path) -> None:
+    half = "\\ud800\\u0000"
+    write_lines(
+        tape,
+        f'{{"recording": 1, "purposes": {{"generate": {{"model": "m{half}"}}}}}}',
+        f'{{"id": "generate/book/0", "failed": "HTTP {half}"}}',
+        f'{{"id": "generate/book/1", "reply": "da", "finish_reason": "s{half}", "fault": ["{half}"]}}',
+    )
+    teacher = RecordedTeacher(tape)
+    teacher.read()
+    assert teacher.models == {"generate": "m\ufffd"}
+    failed, replied = asked(teacher_params(), numbered(2), journal, recording=tape).values()
+    assert failed == Failure("HTTP \ufffd", refused=True)  # which took no time
+    assert isinstance(replied, Reply)
+    assert (replied.finish_reason, replied.fault) == ("s\ufffd", "['\\ud800\\x00']")
+
+
+# Where to
+
+
+def test_what_can_be_recorded_to_is_known_before(tmp_path: Path, tape: Path) -> None:
+    check_target(None)
+    check_target(tmp_path / "new" / "folder" / "tape.jsonl")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    write_lines(tape, HEADER)
+    check_target(tape)
+    assert tape.read_text(encoding="utf-8") == f"{HEADER}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("notes.txt", r"notes\.txt:1: not JSON"),
+        ("folder", r"cannot read .*/folder: Is a directory"),
+        ("notes.txt/tape.jsonl", r"cannot write .*/notes\.txt/tape\.jsonl: "),
+    ],
+)
+def test_what_cannot_be_recorded_to_is_said(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.txt").write_text("my notes\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        check_target(tmp_path / name)
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "my notes\n"
+
+
+@pytest.mark.parametrize("stopped", [TeacherError("no more"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+def test_an_error_while_recording_does_not_hide_what_stopped_the_run(
+    tmp_path: Path, tape: Path, stopped: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = journal_of(tmp_path / "j.jsonl", ("generate/book/0", Reply("da")))
+    tape.write_text("my notes\n", encoding="utf-8")  # while it was asking
+    teacher = RecordedTeacher(tape)
+    with Journal(path, PLAN) as opened:
+        with pytest.raises(type(stopped)) as raised, recorded_to(tape, opened, teacher, texts=True):
+            raise stopped
+        assert raised.value is stopped
+        assert "the replies were not recorded: " in caplog.text
+        with pytest.raises(DataError, match="not JSON"), recorded_to(tape, opened, teacher, texts=True):
+            pass
+
+
+def test_what_came_before_an_error_is_recorded(tmp_path: Path, tape: Path) -> None:
+    path = journal_of(tmp_path / "j.jsonl", ("generate/book/0", Reply("da")))
+    teacher = RecordedTeacher(tape)
+    teacher.models = {"generate": "m"}
+    with (
+        Journal(path, PLAN) as opened,
+        pytest.raises(TeacherError, match="no more"),
+        recorded_to(tape, opened, teacher, texts=True),
+    ):
+        raise TeacherError("no more")
+    recorded = RecordedTeacher(tape)
+    recorded.read()
+    assert recorded.outcomes == {"generate/book/0": Reply("da")}
 
 
 def test_all_requests_that_failed_when_recorded_fail_again(tape: Path, journal: Path) -> None:

@@ -64,11 +64,11 @@ def test_replies_that_were_paid_for_outlive_a_change_of_settings(recorded: bool)
         for out in stages[name]["outs"]
         if isinstance(out, dict)
         for path, how in out.items()
-        if how == {"persist": True}
+        if how == {"persist": True, "cache": False}
     }
     assert journals == {
         "generate": "work/${item.cell}/generated/journal",
-        "evaluate": "work/${item.cell}/evaluated/journal.jsonl",
+        "evaluate": "work/${item.cell}/evaluated/journal",
     }
     # The filter's settings say what a usable text is; what a run may cost changes no text.
     assert stages["generate"]["params"] == ["filter", "generate", "teacher"]

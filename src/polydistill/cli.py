@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,19 +107,31 @@ def _recordable(cells: Sequence[Any], record_to: Path | None) -> Sequence[Any]:
 
 def _each(step: str, cells: Iterable[Any], run: Callable[[Any], None]) -> None:
     """Run a step on each cell; one that fails does not keep the others from running."""
-    failures: list[PolydistillError] = []
+    failures: dict[str, PolydistillError] = {}
     for cell in cells:
         _where.set(f"{step} {cell.name}")
         started = time.monotonic()
         try:
             run(cell)
         except PolydistillError as exc:
-            failures.append(exc)
+            failures[cell.name] = exc
         log.debug("%.1f s", time.monotonic() - started)
     _where.set("")
     if failures:
-        whole = type(failures[0])("\n".join(str(exc) for exc in failures))
-        raise whole from failures[0]
+        first = next(iter(failures.values()))
+        raise type(first)(_told_once({name: str(exc) for name, exc in failures.items()})) from first
+
+
+def _told_once(messages: Mapping[str, str]) -> str:
+    """Return the messages of cells, by their names: each behind whom it is about, one that many have said once."""
+    cells: dict[str, list[str]] = {}
+    for name, message in messages.items():
+        cells.setdefault(message, []).append(name)
+    lines = []
+    for message, names in cells.items():
+        told = len(names) == 1 and names[0] in message
+        lines.append(message if told else f"{', '.join(names)}: {message}")
+    return "\n".join(lines)
 
 
 class _InOrder(click.Group):

@@ -15,11 +15,23 @@ from polydistill.files import explained, new_file, read_json, require_input, wri
 from polydistill.params import BudgetParams, EvaluateParams, TeacherParams
 from polydistill.prompts import prompt_hash, render
 from polydistill.records import Record, read_records
-from polydistill.replies import faults_of, read_label
+from polydistill.replies import faults_of, read_label, reply_faults
+from polydistill.replies.parsing import answer_of
 from polydistill.runs import FINAL
 from polydistill.scores import accuracy, interval, macro_f1, resample_counts, to_classes
 from polydistill.task import Task
-from polydistill.teachers import ChatRequest, Journal, Outcome, Reply, ask_all, ledger, open_teacher, record
+from polydistill.teachers import (
+    ChatRequest,
+    Journal,
+    Outcome,
+    Reply,
+    ask_all,
+    check_target,
+    journal_path,
+    ledger,
+    open_teacher,
+    recorded_to,
+)
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +115,7 @@ def run_evaluate(
         heldout: The labelled test set, which no other step reads.
         trained: What `train` wrote, a folder a student.
         recording: Recorded replies of the cell; read only where the teacher is a recorded one.
-        evaluated: Folder to write: evaluation.json, curves.csv, and journal.jsonl with the teacher's answers.
+        evaluated: Folder to write: evaluation.json, curves.csv, and journal/ with the teacher's answers.
         params: Section `evaluate` of params.yaml.
         teacher_params: Section `teacher` of params.yaml.
         budget: Section `budget` of params.yaml.
@@ -117,9 +129,8 @@ def run_evaluate(
     teacher: dict[str, Any] = {"model": None, "accuracy": None, "macro_f1": None, "interval": None, "abstained": None}
     teacher["usage"] = {}
     teacher["note"] = "not asked (params.yaml: evaluate.zero_shot)"
-    journal = evaluated / "journal.jsonl"
     if params.zero_shot:
-        said = asyncio.run(_ask_labels(task, language, test, recording, journal, teacher_params, budget, record_to))
+        said = asyncio.run(_ask_labels(task, language, test, recording, evaluated, teacher_params, budget, record_to))
         if said is None:
             teacher["note"] = f"{recording.name} holds no zero-shot answers"
         else:
@@ -142,8 +153,8 @@ def run_evaluate(
         "students": students,
     }
     _write_curves(evaluated / "curves.csv", students)
-    with explained(journal, "write"):
-        journal.touch()  # DVC wants every output to be there, also where nothing was asked
+    with explained(evaluated / "journal", "write"):
+        (evaluated / "journal").mkdir(exist_ok=True)  # DVC wants every output to be there, also where nothing was asked
     write_json(evaluated / "evaluation.json", evaluation)
     of_teacher = teacher["note"] if teacher["accuracy"] is None else f"{teacher['accuracy']:.1%}"
     finals = ", ".join(f"{name} {of['final']['accuracy']:.1%}" for name, of in students.items())
@@ -155,12 +166,13 @@ async def _ask_labels(
     language: str,
     test: Sequence[Record],
     recording: Path,
-    path: Path,
+    evaluated: Path,
     params: TeacherParams,
     budget: BudgetParams,
     record_to: Path | None,
 ) -> dict[str, Any] | None:
     """Return the teacher's model, what asking it took, and its label for each test text, None for an abstention."""
+    check_target(record_to)
     async with open_teacher(params, recording) as teacher:
         if "zero-shot" not in teacher.models:
             return None
@@ -176,12 +188,10 @@ async def _ask_labels(
             "revision": teacher.revision,
             "prompts": {"zero-shot": prompt_hash("zero-shot")},
         }
-        with Journal(path, plan, paid=teacher.kind != "recorded") as journal:
-            try:
+        paid = teacher.kind != "recorded"
+        with Journal(journal_path(evaluated, "zero-shot", paid=paid), plan, paid=paid) as journal:
+            with recorded_to(record_to, journal, teacher, texts=False):
                 outcomes = await ask_all(requests, teacher, journal, params, budget, faults_of)
-            finally:
-                if record_to is not None and len(journal):
-                    record(record_to, journal, teacher.models)
             usage = ledger(journal.usage, budget)
     answers = [_read_answer(outcomes[request.id], task, language) for request in requests]
     return {"model": teacher.models["zero-shot"], "answers": answers, "usage": usage}
@@ -189,7 +199,10 @@ async def _ask_labels(
 
 def _read_answer(outcome: Outcome, task: Task, language: str) -> str | None:
     if isinstance(outcome, Reply):
-        return read_label(outcome.text, task.labels, language)
+        # A label in half an answer, or among thoughts, may be one that the whole answer goes on to deny.
+        if reply_faults(outcome):
+            return None
+        return read_label(answer_of(outcome.text)[0], task.labels, language)
     if outcome.refused:
         return None  # a text that the teacher will not look at is one that it has no label for
     raise TeacherError(f"the teacher did not answer every test text: {outcome.cause}; run again to ask for the rest")

@@ -6,6 +6,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from polydistill.replies import FAULTS, faults_of
 from polydistill.replies.faults import reply_faults
 from polydistill.replies.parsing import answer_of
 from polydistill.task import Facets, Task, language_name, load_task
-from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, ask_all, open_teacher
+from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Teacher, ask, open_teacher
+from polydistill.teachers.asking import ListSource
 from polydistill.text import fold
 
 log = logging.getLogger(__name__)
@@ -175,11 +177,23 @@ def run_facets(task_file: Path, journal: Path, params: TeacherParams, budget: Bu
             f"in {task_file} by hand"
         )
 
+    async def ask_for(request: ChatRequest, teacher: Teacher, opened: Journal) -> Outcome:
+        source = ListSource([request])
+        try:
+            await ask(source, teacher, opened, params, budget, faults_of)
+        except TeacherError:
+            outcome = source.outcomes.get(request.id)
+            if request.schema is None or not (isinstance(outcome, Failure) and outcome.refused):
+                raise
+            # Refused for the schema? Without one the prompt still says which JSON it wants.
+            return await ask_for(replace(request, schema=None), teacher, opened)
+        return source.outcomes[request.id]
+
     async def propose() -> Outcome:
         async with open_teacher(params, task_file.with_name("recording.jsonl")) as teacher:
             plan = {"model": teacher.models.get("facets"), "revision": teacher.revision}
             with Journal(journal, plan, paid=teacher.kind != "recorded") as opened:
-                return (await ask_all([request], teacher, opened, params, budget, faults_of))[request.id]
+                return await ask_for(request, teacher, opened)
 
     outcome = asyncio.run(propose())
     if isinstance(outcome, Failure):

@@ -105,6 +105,14 @@ class BudgetParams(Section):
             raise ValueError("a limit on `cost` needs prompt_price and completion_price")
         return self
 
+    def cost_of(self, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
+        """Return what the tokens cost, None where they or the prices are not known."""
+        if self.prompt_price is None or self.completion_price is None:
+            return None
+        if prompt_tokens is None or completion_tokens is None:
+            return None
+        return (prompt_tokens * self.prompt_price + completion_tokens * self.completion_price) / 1_000_000
+
 
 class PrepareParams(Section):
     """Section `prepare`."""

@@ -1,9 +1,13 @@
-"""When two texts count as the same."""
+"""When two texts count as the same, and how one is shown."""
 
+import re
 import unicodedata
 
 # Case folding maps I to i and İ to i plus a dot, so dotless and dotted i must meet in both cases.
 _ONE_I = str.maketrans({"ı": "i", "\u0307": None})
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def fold_case(text: str) -> str:
@@ -27,3 +31,8 @@ def fold(text: str) -> str:
 def words(text: str) -> list[str]:
     """Return the runs between white space, case folded; a script without spaces gives one run a sentence."""
     return text.casefold().split()
+
+
+def tidy(text: str, max_chars: int) -> str:
+    """Return a text to be shown, whatever it holds: on one line, encodable, not longer than `max_chars`."""
+    return " ".join(CONTROL.sub(" ", SURROGATE.sub("\ufffd", text[:max_chars])).split())

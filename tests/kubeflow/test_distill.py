@@ -91,7 +91,7 @@ def _run(command: str, folder: Path) -> str:
         pytest.param("{cell}/filtered/rejected.parquet", "filter/filtered/rejected.parquet", id="rejected"),
         pytest.param("{cell}/trained/linear", "for-loop-2-iteration-0/train/trained", id="trained"),
         pytest.param("{cell}/evaluated/evaluation.json", "evaluate/evaluated/evaluation.json", id="evaluation"),
-        pytest.param("{cell}/evaluated/journal.jsonl", "evaluate/evaluated/journal.jsonl", id="answers"),
+        pytest.param("{cell}/evaluated/journal", "evaluate/evaluated/journal", id="answers"),
         pytest.param("winners/{cell}/winner.json", "select/winner/winner.json", id="winner"),
         pytest.param("winners/{cell}/model", "select/winner/model", id="model"),
     ],

@@ -21,7 +21,17 @@ from polydistill.records import SAMPLE, Record, Source, read_records, to_row, wr
 from polydistill.replies import FAULTS, faults_of, read_texts
 from polydistill.strategies import open_strategy
 from polydistill.task import Task
-from polydistill.teachers import Journal, Teacher, ask, follows_schema, ledger, open_teacher, record
+from polydistill.teachers import (
+    Journal,
+    Teacher,
+    ask,
+    check_target,
+    follows_schema,
+    journal_path,
+    ledger,
+    open_teacher,
+    recorded_to,
+)
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +71,18 @@ def run_generate(
     task, language = Task.model_validate(facts["task"]), facts["language"]
     seeds = read_records(prepared / "seeds.parquet")
     open_strategy(task, language, seeds, params)  # what it lacks is said before anything is asked
+    check_target(record_to)
 
     async def run() -> None:
         async with open_teacher(teacher_params, recording) as teacher:
-            plan_facts = _plan_facts(task, language, seeds, params, teacher)
-            path = generated / "journal" / f"{params.strategy}.jsonl"
-            with Journal(path, plan_facts, paid=teacher.kind != "recorded") as journal:
-                try:
+            plan_facts = _plan_facts(task, language, seeds, params, checks, teacher)
+            paid = teacher.kind != "recorded"
+            path = journal_path(generated, params.strategy, paid=paid)
+            with Journal(path, plan_facts, paid=paid) as journal:
+                with recorded_to(record_to, journal, teacher, texts=True):
                     teacher.structured = await follows_schema(teacher, journal, teacher_params, budget)
                     quota = open_quota(task, language, seeds, params, checks, teacher)
                     await _fill(quota, generated, journal, teacher, teacher_params, budget)
-                finally:
-                    if record_to is not None and len(journal):
-                        record(record_to, journal, teacher.models, structured=teacher.structured)
 
     asyncio.run(run())
 
@@ -123,7 +132,10 @@ async def _fill(
         return usage
 
     try:
-        await ask(quota, teacher, journal, teacher_params, budget, faults_of)
+        before = dict(journal.latest)  # of earlier runs; in this one a failure is final anyway
+        await ask(
+            quota, teacher, journal, teacher_params, budget, faults_of, lambda request: quota.stands(request, before)
+        )
     except BaseException:
         with suppress(DataError):  # what stopped the asking is the news, perhaps a full disk
             write_usage(complete=False)
@@ -138,14 +150,19 @@ async def _fill(
 
 
 def _plan_facts(
-    task: Task, language: str, seeds: Sequence[Record], params: GenerateParams, teacher: Teacher
+    task: Task,
+    language: str,
+    seeds: Sequence[Record],
+    params: GenerateParams,
+    checks: FilterParams,
+    teacher: Teacher,
 ) -> dict[str, Any]:
     """Return what all replies of a journal have in common; where it changes, they are of no use any more."""
     facts: dict[str, Any] = {
         "instruction": task.instruction,
-        "labels": {label.name: label.description for label in task.labels},
+        "labels": [[label.name, label.description] for label in task.labels],
         "language": language,
-        "seeds": _hash(sorted(seed.id for seed in seeds)),
+        "seeds": _hash(sorted([seed.label, seed.id] for seed in seeds)),
         "model": teacher.models.get("generate"),
         "revision": teacher.revision,
         "prompts": {purpose: prompt_hash(purpose) for purpose in ("generate", "revise")},
@@ -153,7 +170,9 @@ def _plan_facts(
     facts |= {name: getattr(params, name) for name in ("strategy", "temperature", "seed")}
     facts |= {name: getattr(params, name) for name in ("texts_per_request", "seeds_per_request")}
     if params.strategy == "diverse":
+        # Its prompts name accepted texts, so they depend on what is accepted.
         facts["facets"] = _hash(task.facets.model_dump() if task.facets else None)
+        facts |= {"self_revision": params.self_revision, "filter": checks.model_dump()}
     return facts
 
 

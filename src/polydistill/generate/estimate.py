@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from polydistill.files import read_json, require_input
@@ -14,7 +15,7 @@ from polydistill.generate.quota import RequestPlan
 from polydistill.params import BudgetParams, GenerateParams
 from polydistill.records import Record, read_records
 from polydistill.task import Label, Task
-from polydistill.teachers import Budget, ChatRequest
+from polydistill.teachers import ChatRequest
 
 # Tokens of multilingual models: about four bytes of English each, fewer of most other languages.
 _BYTES_PER_TOKEN = 3.0
@@ -88,7 +89,7 @@ def _estimate(
         plan.most * len(plan.task.labels),
         prompt,
         completion,
-        Budget(budget, 0, {}).cost(prompt, completion),
+        budget.cost_of(prompt, completion),
         completion / budget.tokens_per_s if budget.tokens_per_s else None,
     )
 
@@ -99,11 +100,11 @@ def estimate_table(cells: Mapping[str, Sequence[Estimate]]) -> Table:
     numbers = ("requests", "most", "prompt_tokens", "completion_tokens")
     sums = [sum(getattr(row, name) for row in rows) for name in numbers]
     caption = "tokens are estimates; `at most` counts the topping up that is allowed"
-    table = Table(caption=caption, caption_justify="left", show_footer=True)
+    table = Table(caption=caption, caption_justify="left", show_footer=True, box=SIMPLE, pad_edge=False)
     table.add_column("cell", footer="all", no_wrap=True)
     table.add_column("purpose")
     for header, total in zip(("requests", "at most", "prompt tokens", "reply tokens"), sums, strict=True):
-        table.add_column(header, justify="right", footer=f"{total:,}")
+        table.add_column(header, justify="right", min_width=max(map(len, header.split())), footer=f"{total:,}")
     table.add_column("cost", justify="right", footer=_cost(_sum([row.cost for row in rows])))
     table.add_column("time", justify="right", footer=_time(_sum([row.seconds for row in rows])))
     for cell, of_cell in cells.items():
@@ -119,7 +120,7 @@ def _sum(values: Sequence[float | None]) -> float | None:
 
 
 def _cost(cost: float | None) -> str:
-    return "–" if cost is None else f"{cost:,.2f}"
+    return "–" if cost is None else f"{cost:,.2f}" if cost >= 0.01 else f"{cost:.4f}"
 
 
 def _time(seconds: float | None) -> str:

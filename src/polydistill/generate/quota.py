@@ -36,7 +36,7 @@ class RequestPlan:
     @property
     def per_request(self) -> int:
         """Texts to ask for in one request."""
-        return min(self.params.texts_per_request, self.params.texts_per_label)
+        return self.params.texts_per_request
 
     @property
     def fewest(self) -> int:
@@ -201,11 +201,13 @@ class LabelQuota:
         seeds: NearIndex,
         judging: Judging,
     ) -> None:
+        fault = first_fault(text, checks)
         if verdict is not None:
-            fault = first_fault(text, checks)
             judging.add(verdict, fault[0] if fault else None)
-            text = verdict.repaired or text
-        reason = self._reason(text, verdict, checks, seeds)
+            if verdict.repaired:
+                text = verdict.repaired
+                fault = first_fault(text, checks)
+        reason = fault[0] if fault else self._reason(text, verdict, seeds)
         if reason is not None:
             self.unusable[reason] += 1
             return
@@ -213,12 +215,8 @@ class LabelQuota:
         self._folded.add(fold(text))
         self._near.add(text)
 
-    def _reason(
-        self, text: str, verdict: Verdict | None, checks: Mapping[str, TextCheck], seeds: NearIndex
-    ) -> str | None:
-        """Return why a text is not usable, in the words and the order of `filter`."""
-        if fault := first_fault(text, checks):
-            return fault[0]
+    def _reason(self, text: str, verdict: Verdict | None, seeds: NearIndex) -> str | None:
+        """Return why a text that is fine by itself is not usable, in the words and the order of `filter`."""
         if seeds.most_similar(text):
             return "copied_seed"
         if verdict is not None and verdict.decision is None:
@@ -280,6 +278,17 @@ class Quota:
             if request := label.next():
                 return request
         return None
+
+    def stands(self, request: ChatRequest, latest: Mapping[str, int]) -> bool:
+        """Say whether what came of a request must stay as it is, since prompts that were answered depend on it.
+
+        Args:
+            request: The request.
+            latest: The highest number that was answered in each series of requests, as the journal has it.
+        """
+        ahead = self.plan.strategy.ahead
+        name, number = label_and_number(request.id)
+        return ahead is not None and latest.get(f"generate/{name}", -1) >= number + ahead
 
     def take(self, request: ChatRequest, outcome: Outcome) -> None:
         """Read what came of a request, and settle what can be."""

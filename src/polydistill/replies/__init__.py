@@ -21,6 +21,7 @@ __all__ = [
     "read_label",
     "read_texts",
     "read_verdicts",
+    "reply_faults",
 ]
 
 

@@ -1,8 +1,7 @@
 """Names what can be wrong with a reply, and decides what is wrong with one before it is parsed."""
 
-import re
-
 from polydistill.teachers.base import Reply
+from polydistill.text import CONTROL, SURROGATE
 
 MAX_CHARS = 1_000_000
 """No reply that was asked for is as long; a longer one is not looked at."""
@@ -45,9 +44,6 @@ NOTED = frozenset({"fenced", "wrong_count"})
 _CUT_OFF = {"length", "max_tokens", "model_length", "abort", "aborted", "cancelled", "error"}
 _FILTERED = {"content_filter", "safety", "recitation"}
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
 _SHORT = 200  # characters; a shorter reply cannot be told to loop
 _TURNS = 8
 
@@ -71,14 +67,9 @@ def text_fault(text: str) -> str | None:
     """Return why a text cannot be kept, None where it can."""
     if not text:
         return "blank"
-    if _SURROGATE.search(text):
+    if SURROGATE.search(text):
         return "surrogate"
-    return "control" if _CONTROL.search(text) else None
-
-
-def tidy(text: str, max_chars: int) -> str:
-    """Return a text to be shown, whatever it holds: on one line, encodable, not longer than `max_chars`."""
-    return " ".join(_CONTROL.sub(" ", _SURROGATE.sub("\ufffd", text[:max_chars])).split())
+    return "control" if CONTROL.search(text) else None
 
 
 def _is_looping(text: str) -> bool:

@@ -13,6 +13,7 @@ _DENIED_BEFORE = re.compile(
     rf"(?<!\w)(?:{_NOT}|no|non|nor|neither|never|none|without|except|unlike|hardly|refuse|lacks?|rather than|instead of"
     r"|anything but|far from|opposite of|fails? to)\b[^.!?\n]{0,40}$"
 )
+_REACH = 100  # characters before a mention: all that a denial may stand in, with room for a long word
 _DENIED_AFTER = re.compile(rf"[^\w\s.,;:!?]*(?:\s+\w+){{0,2}}\s+(?:{_NOT})\b")
 _NONE_FITS = re.compile(rf"(?<!\w)(?:none of|(?:{_NOT})\b[^.!?\n]{{0,40}}\b(?:any|either))\b")
 
@@ -43,7 +44,9 @@ def read_label(text: str, labels: Sequence[Label], language: str) -> str | None:
 
 
 def _is_denied(answer: str, mention: re.Match[str]) -> bool:
-    return bool(_DENIED_BEFORE.search(answer[: mention.start()]) or _DENIED_AFTER.match(answer[mention.end() :]))
+    # Not the whole answer: a long one that names labels all along would be searched once a mention.
+    before = answer[max(0, mention.start() - _REACH) : mention.start()]
+    return bool(_DENIED_BEFORE.search(before) or _DENIED_AFTER.match(answer, mention.end()))
 
 
 def _is_mark(character: str) -> bool:
@@ -53,4 +56,5 @@ def _is_mark(character: str) -> bool:
 
 def _name_pattern(name: str) -> str:
     parts = re.split(r"(?<=[^\W_])[\s_/-]+(?=[^\W_])", fold_case(name))
-    return r"\s*[\s_/-]\s*".join(map(re.escape, parts))
+    # Written so that spaces match in one way only; there may be a great many of them.
+    return r"(?:\s+(?:[_/-]\s*)?|[_/-]\s*)".join(map(re.escape, parts))

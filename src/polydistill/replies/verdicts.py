@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from polydistill.replies.faults import reply_faults, text_fault, tidy
+from polydistill.replies.faults import reply_faults, text_fault
 from polydistill.replies.parsing import Line, answer_of, find_lines, find_list, unquote
 from polydistill.teachers.base import ChatRequest, Reply
+from polydistill.text import tidy
 
 Decision = Literal["accept", "repair", "reject"]
 Aspect = Literal["language", "label", "natural"]

@@ -45,8 +45,8 @@ class Strategy(Protocol):
 
 
 def by_label(seeds: Iterable[Record]) -> dict[str, list[Record]]:
-    """Return the seeds of each label in their order."""
+    """Return the seeds of each label, in an order that does not depend on theirs."""
     groups: dict[str, list[Record]] = defaultdict(list)
-    for seed in seeds:
+    for seed in sorted(seeds, key=lambda seed: seed.id):
         groups[seed.label].append(seed)
     return groups

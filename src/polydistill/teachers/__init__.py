@@ -7,9 +7,9 @@ from polydistill.teachers.asking import Source, ask, ask_all
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply, Teacher
 from polydistill.teachers.budget import Budget, ledger
 from polydistill.teachers.canary import follows_schema
-from polydistill.teachers.journal import Journal, Usage
+from polydistill.teachers.journal import Journal, Usage, journal_path
 from polydistill.teachers.openai import OpenAITeacher
-from polydistill.teachers.recorded import RecordedTeacher, record, write_recording
+from polydistill.teachers.recorded import RecordedTeacher, check_target, record, recorded_to, write_recording
 
 __all__ = [
     "Budget",
@@ -23,10 +23,13 @@ __all__ = [
     "Usage",
     "ask",
     "ask_all",
+    "check_target",
     "follows_schema",
+    "journal_path",
     "ledger",
     "open_teacher",
     "record",
+    "recorded_to",
     "write_recording",
 ]
 

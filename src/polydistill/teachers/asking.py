@@ -28,6 +28,10 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 FAILURES_IN_A_ROW = 10
 """So many requests that fail one after the other, each after all its tries, and the server counts as dead."""
+WHAT_TO_CHECK = (
+    "check params.yaml:teacher: model, max_tokens, and whether prompt and reply together fit the model's context"
+)
+"""What may be wrong where a server refuses all that it is asked."""
 _REPLIES_PER_TURN = 1000  # from the journal, before others get a turn
 
 Faults = Callable[[ChatRequest, Reply], Sequence[str]]
@@ -71,6 +75,7 @@ async def ask(
     params: TeacherParams,
     budget: BudgetParams,
     faults_of: Faults | None = None,
+    stands: Callable[[ChatRequest], bool] = lambda _request: False,
 ) -> None:
     """Ask all that the source has; only what the journal does not hold is sent.
 
@@ -81,13 +86,16 @@ async def ask(
         params: Section `teacher` of params.yaml: how many at once, how long, how often.
         budget: Section `budget` of params.yaml.
         faults_of: Says what is wrong with a reply, for the journal.
+        stands: Says of which requests even a failure in the journal, or a reply that was cut off, is not asked again.
 
     Raises:
         TeacherError: If the teacher answers nobody, too many requests failed one after the other, all failed, or the
             budget is reached. Requests under way are waited for first, and every reply is in the journal.
         DataError: If the journal cannot be written.
     """
-    asking = _Asking(source, teacher, journal, params, Budget(budget, params.max_tokens, journal.usage), faults_of)
+    asking = _Asking(
+        source, teacher, journal, params, Budget(budget, params.max_tokens, journal.usage), faults_of, stands
+    )
     await asking.run()
 
 
@@ -114,13 +122,17 @@ class _Asking:
         params: TeacherParams,
         budget: Budget,
         faults_of: Faults | None,
+        stands: Callable[[ChatRequest], bool],
     ) -> None:
         self.source, self.teacher, self.journal, self.params, self.budget = source, teacher, journal, params, budget
         self.faults_of = faults_of or (lambda _request, _reply: ())
+        self.stands = stands
         self.under_way = 0  # asked for, and not yet taken by the source
         self.answered = self.from_journal = 0
         self.failures: Counter[str] = Counter()
-        self.failures_in_a_row = 0
+        self.failures_in_a_row = self.refused = 0
+        # The canary alone does not show that the prompts of another purpose fit the model.
+        self.purposes_answered = {purpose for purpose, of in journal.usage.items() if of.requests > of.failed}
         self.not_before = 0.0  # the server asked for a pause until then
         self.error: PolydistillError | None = None
         self.stopped = asyncio.Event()
@@ -152,7 +164,8 @@ class _Asking:
                 raise TeacherError(f"{self.error}\nof {self.failures.total()} requests that failed: {causes}")
             raise self.error
         if self.failures and not self.answered + self.from_journal:
-            raise TeacherError(f"all {self.failures.total()} requests failed: {causes}; run again to go on")
+            way_on = f"{WHAT_TO_CHECK}; then run" if self.refused == self.failures.total() else "run"
+            raise TeacherError(f"all {self.failures.total()} requests failed: {causes}; {way_on} again to go on")
         if self.failures:
             log.warning("%d requests failed: %s", self.failures.total(), causes)
 
@@ -191,12 +204,16 @@ class _Asking:
                 )
                 return None
             digest = request.digest(self.teacher.models[request.purpose], self.teacher.revision)
-            reply = self.journal.get(digest, self.params.max_tokens)
-            if reply is None:
+            known: Outcome | None
+            if self.stands(request):
+                known = self.journal.get(digest) or self.journal.failure(digest)
+            else:
+                known = self.journal.get(digest, self.params.max_tokens)
+            if known is None:
                 self.under_way += 1
                 return request, digest
             self.from_journal += 1
-            self._take(request, reply)
+            self._take(request, known)
             if turn % _REPLIES_PER_TURN == 0:
                 await asyncio.sleep(0)
         raise AssertionError("count() ends")
@@ -211,11 +228,13 @@ class _Asking:
             admitted = await self._admit(request, started + self.params.total_timeout_s)
             if admitted is None and self.stopped.is_set():
                 # Tries that were sent count, and only what is in the journal counts in the next run.
-                return self._failed(Failure(cause, False, loop.time() - started, tries - 1)) if cause else None
+                if not cause:
+                    return None
+                return self._failed(request, Failure(cause, False, loop.time() - started, tries - 1))
             if admitted is None:
                 limit = f"{self.params.total_timeout_s:g} s (params.yaml:teacher.total_timeout_s)"
                 cause = f"the server asks to wait longer than {limit}"
-                return self._failed(Failure(cause, False, loop.time() - started, max(1, tries - 1)))
+                return self._failed(request, Failure(cause, False, loop.time() - started, tries - 1))
             reserved, queued = admitted
             started += queued  # for the budget, which is no fault of this request
             deadline = started + self.params.total_timeout_s
@@ -223,21 +242,24 @@ class _Asking:
             retry_after: float | None = None
             try:
                 async with asyncio.timeout_at(deadline):
-                    reply = await self.teacher.complete(request)
+                    reply = self.budget.charged(request, await self.teacher.complete(request))
             except BusyError as exc:
                 cause, retry_after = str(exc), exc.retry_after
             except TimeoutError:
                 cause = f"no reply within {self.params.total_timeout_s:g} s (params.yaml:teacher.total_timeout_s)"
             except RefusedError as exc:
-                return self._failed(Failure(str(exc), True, loop.time() - started, tries))
+                return self._failed(request, Failure(str(exc), True, loop.time() - started, tries))
             except PolydistillError as exc:
                 self._stop(exc)
-                return None
+                if not cause:
+                    return None
+                return self._failed(request, Failure(cause, False, loop.time() - started, tries))
             finally:
                 self.budget.settle(reserved, reply)
             if reply is not None:
                 self.answered += 1
                 self.failures_in_a_row = 0
+                self.purposes_answered.add(request.purpose)
                 return replace(reply, seconds=loop.time() - started, tries=tries) if self.journal.paid else reply
             # Full pauses would have all requests that failed together come back together.
             wait = max(retry_after or 0.0, pause * random.uniform(0.5, 1.0))
@@ -246,7 +268,7 @@ class _Asking:
                 self.not_before = max(self.not_before, loop.time() + retry_after)
             pause = min(2 * pause, LONGEST_PAUSE_S)
             if tries - invited == self.params.tries or loop.time() + wait > deadline or self.stopped.is_set():
-                return self._failed(Failure(cause, False, loop.time() - started, tries))
+                return self._failed(request, Failure(cause, False, loop.time() - started, tries))
             log.debug("%s: %s; try %d follows in %.1f s", request.id, cause, tries + 1, wait)
             await self._pause(wait)
         raise AssertionError("count() ends")
@@ -276,14 +298,22 @@ class _Asking:
             queued += loop.time() - waited
         return None
 
-    def _failed(self, failure: Failure) -> Failure:
+    def _failed(self, request: ChatRequest, failure: Failure) -> Failure:
+        if not self.journal.paid:  # replayed; how long that took is no news, and differs from run to run
+            failure = replace(failure, seconds=0.0)
         self.failures[failure.cause] += 1
+        self.refused += failure.refused
+        if failure.refused and request.purpose in self.purposes_answered:
+            return failure  # by a content filter, say; the server is well
         self.failures_in_a_row += 1
         if self.failures_in_a_row >= FAILURES_IN_A_ROW:
+            hint = "is the teacher up and well?"
+            if self.refused == self.failures.total():
+                hint = f"{WHAT_TO_CHECK}."
             self._stop(
                 TeacherError(
-                    f"stopped asking after {self.failures_in_a_row} failed requests in a row; is the teacher up and "
-                    "well? Run again to go on from here"
+                    f"stopped asking after {self.failures_in_a_row} failed requests in a row; {hint} Run again to go "
+                    "on from here"
                 )
             )
         return failure
@@ -340,7 +370,7 @@ class _Asking:
                 self._wake_all()
                 continue
             for (request, digest, outcome), faults, offset in zip(batch, noted, offsets, strict=True):
-                self.journal.note(request.purpose, digest, outcome, faults, offset)
+                self.journal.note(request.id, digest, outcome, faults, offset)
                 self.under_way -= 1
                 self._take(request, outcome)
             self._wake_all()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -41,7 +41,8 @@ class Reply:
     """What a teacher answered; token counts are None where they are not known.
 
     `fault` names what was wrong already with the answer around the text (one of `replies.FAULTS`); there is no text
-    then. `seconds` and `tries` are what it took, 0 and 1 for a recording.
+    then. `seconds` and `tries` are what it took, 0 and 1 for a recording. `charged` are the tokens, of prompt and of
+    reply, that count against the budget where the teacher does not say both.
     """
 
     text: str
@@ -51,6 +52,7 @@ class Reply:
     fault: str | None = None
     seconds: float = 0.0
     tries: int = 1
+    charged: tuple[int, int] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Failure:
     """A request that got no reply; with `refused` for what it is, which no further try would change.
 
     `cause` holds nothing that differs from request to request, so that like failures can be counted. Another run asks
-    again in either case.
+    again in either case. `tries` are those that were sent, perhaps none.
     """
 
     cause: str

@@ -1,14 +1,13 @@
 """Hard limits on what a run may cost: a request is sent only if even its dearest reply stays within them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from polydistill.params import BudgetParams
 from polydistill.teachers.base import ChatRequest, Reply
 from polydistill.teachers.journal import Usage
 
-MILLION = 1_000_000
 # What a chat template adds to a prompt, at most (tokens).
 _TEMPLATE_TOKENS = 256
 
@@ -31,23 +30,26 @@ class Budget:
         Args:
             params: Section `budget` of params.yaml.
             max_tokens: Longest reply (tokens).
-            usage: What the requests of each purpose have taken; tokens that nobody counted are taken for none.
+            usage: What the requests of each purpose have taken.
         """
         self.params, self.max_tokens = params, max_tokens
         self._limited = not (params.requests is None and params.tokens is None and params.cost is None)
         self._spent = Charge(
-            sum(of.requests + of.retries for of in usage.values()),
+            sum(of.sent for of in usage.values()),
             sum(of.counted[0] for of in usage.values()),
             sum(of.counted[1] for of in usage.values()),
         )
         self._reserved = Charge()
 
-    def cost(self, prompt_tokens: int | None, completion_tokens: int | None) -> float | None:
-        """Return what the tokens cost, None where they or the prices are not known."""
-        prompt_price, completion_price = self.params.prompt_price, self.params.completion_price
-        if prompt_price is None or completion_price is None or prompt_tokens is None or completion_tokens is None:
-            return None
-        return (prompt_tokens * prompt_price + completion_tokens * completion_price) / MILLION
+    def charged(self, request: ChatRequest, reply: Reply) -> Reply:
+        """Return the reply with what it is charged, if it came without a count: the most that it can have taken."""
+        if reply.prompt_tokens is not None and reply.completion_tokens is not None:
+            return reply
+        prompt = _most_prompt_tokens(request) if reply.prompt_tokens is None else reply.prompt_tokens
+        # Where there is no text, nothing tells how much the model wrote.
+        most = min(len(reply.text.encode(errors="replace")) or self.max_tokens, self.max_tokens)
+        completion = most if reply.completion_tokens is None else reply.completion_tokens
+        return replace(reply, charged=(prompt, completion))
 
     def reserve(self, request: ChatRequest) -> Charge | None:
         """Set aside the most that a try may take; None if that, beside all that is set aside already, is too much."""
@@ -70,15 +72,11 @@ class Budget:
         self._reserved = _plus(self._reserved, reserved, sign=-1)
         took = Charge(1)
         if reply is not None:
-            # A reply that comes without a count is charged the most that it can have taken.
-            prompt = reserved.prompt_tokens if reply.prompt_tokens is None else reply.prompt_tokens
-            completion = reserved.completion_tokens if reply.completion_tokens is None else reply.completion_tokens
-            took = Charge(1, prompt, completion)
+            took = Charge(1, *(reply.charged or (reply.prompt_tokens or 0, reply.completion_tokens or 0)))
         self._spent = _plus(self._spent, took)
 
     def _most(self, request: ChatRequest) -> Charge:
-        # No tokenizer makes more tokens of a text than it has bytes.
-        return Charge(1, len(request.content.encode(errors="replace")) + _TEMPLATE_TOKENS, self.max_tokens)
+        return Charge(1, _most_prompt_tokens(request), self.max_tokens)
 
     def _excess(self, total: Charge) -> str | None:
         limits, spent = self.params, self._spent
@@ -88,16 +86,15 @@ class Budget:
         if limits.tokens is not None and tokens > limits.tokens:
             used = spent.prompt_tokens + spent.completion_tokens
             return f"budget.tokens {limits.tokens} is reached: {used} used, and one more request may break it"
-        cost = self.cost(total.prompt_tokens, total.completion_tokens)
+        cost = limits.cost_of(total.prompt_tokens, total.completion_tokens)
         if limits.cost is not None and cost is not None and cost > limits.cost:
-            paid = self.cost(spent.prompt_tokens, spent.completion_tokens) or 0.0
+            paid = limits.cost_of(spent.prompt_tokens, spent.completion_tokens) or 0.0
             return f"budget.cost {limits.cost:g} is reached: {paid:.4f} spent, and one more request may break it"
         return None
 
 
 def ledger(usage: Mapping[str, Usage], budget: BudgetParams) -> dict[str, dict[str, Any]]:
     """Return what the requests of each purpose took; tokens and cost are None where they are not known."""
-    prices = Budget(budget, 0, {})
     return {
         purpose: {
             "requests": of.requests,
@@ -105,13 +102,18 @@ def ledger(usage: Mapping[str, Usage], budget: BudgetParams) -> dict[str, dict[s
             "failed": of.failed,
             "prompt_tokens": of.prompt_tokens,
             "completion_tokens": of.completion_tokens,
-            "cost": prices.cost(of.prompt_tokens, of.completion_tokens),
+            "cost": budget.cost_of(of.prompt_tokens, of.completion_tokens),
             "seconds": round(of.seconds, 3),
             "faults": dict(sorted(of.faults.items())),
             "failures": dict(of.failures.most_common(10)),
         }
         for purpose, of in sorted(usage.items())
     }
+
+
+def _most_prompt_tokens(request: ChatRequest) -> int:
+    # No tokenizer makes more tokens of a text than it has bytes.
+    return len(request.content.encode(errors="replace")) + _TEMPLATE_TOKENS
 
 
 def _plus(left: Charge, right: Charge, sign: int = 1) -> Charge:

@@ -12,7 +12,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,8 @@ VERSION = 1
 class Usage:
     """What the requests of one purpose took; tokens are None where a reply came without a count.
 
-    `counted` are the tokens of the replies that came with one, of prompts and of replies.
+    `sent` are the tries of all requests; `counted` are the tokens of prompts and of replies that count against the
+    budget: those of a reply that came without a count are what it was charged.
     """
 
     requests: int = 0
@@ -40,21 +41,21 @@ class Usage:
     seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    sent: int = field(default=0, compare=False)
     counted: tuple[int, int] = field(default=(0, 0), compare=False)
 
     def add(self, outcome: Outcome, faults: Sequence[str]) -> None:
         """Count one request in."""
         self.requests += 1
-        self.retries += outcome.tries - 1
+        self.retries += max(0, outcome.tries - 1)
+        self.sent += outcome.tries
         self.seconds += outcome.seconds
         if isinstance(outcome, Failure):
             self.failed += 1
             self.failures[outcome.cause] += 1
             return
-        self.counted = (
-            self.counted[0] + (outcome.prompt_tokens or 0),
-            self.counted[1] + (outcome.completion_tokens or 0),
-        )
+        prompt, completion = outcome.charged or (outcome.prompt_tokens or 0, outcome.completion_tokens or 0)
+        self.counted = self.counted[0] + prompt, self.counted[1] + completion
         self.prompt_tokens = _sum(self.prompt_tokens, outcome.prompt_tokens)
         self.completion_tokens = _sum(self.completion_tokens, outcome.completion_tokens)
         if faults:
@@ -65,8 +66,16 @@ def _sum(total: int | None, more: int | None) -> int | None:
     return None if total is None or more is None else total + more
 
 
+def journal_path(folder: Path, name: str, *, paid: bool) -> Path:
+    """Return where the journal of this name is in a step's folder.
+
+    Replies of a recording have one of their own: they stand in for those that were paid for, and must not end them.
+    """
+    return folder / "journal" / (f"{name}.jsonl" if paid else f"recorded-{name}.jsonl")
+
+
 class Journal:
-    """An append-only JSON Lines file that one process at a time may hold open.
+    """An append-only JSON Lines file. One process at a time may hold open any in a folder, by the folder's `.lock`.
 
     Memory holds no reply, only where each stands: about 150 bytes a line.
     """
@@ -82,35 +91,34 @@ class Journal:
         self.path, self.paid = path, paid
         self.plan: dict[str, Any] = json.loads(json.dumps(plan))
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
+        self.latest: dict[str, int] = {}
+        """The highest number that was answered in each series of requests, such as generate/<label>."""
         self._places: dict[int, int] = {}  # 64 bits of a digest -> offset of its line
+        self._failed: dict[int, int] = {}  # the same, of requests that failed
         self._torn = False  # whether a part of a write that failed stands behind the last whole line
 
     def __enter__(self) -> Self:
-        """Lock the file, look through it, and drop what a killed process left half-written at its end.
+        """Lock the folder, look through the file, and drop what a killed process left half-written at its end.
 
         Raises:
-            DataError: If another process holds it, it belongs to another plan, a line other than the last is damaged,
-                or it cannot be written.
+            DataError: If another process holds the folder, the file belongs to another plan, a line other than the
+                last is damaged, or it cannot be written.
         """
         with explained(self.path, "write"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._out = self.path.open("ab", buffering=0)
-            self._in = self.path.open("rb")
-        try:
-            if not self._lock():
-                raise DataError(
-                    f"{self.path} is in use by another process; wait until it has ended, or stop it, and run again"
-                )
+        with ExitStack() as opened:
+            self._lock(opened)
+            with explained(self.path, "write"):
+                self._out = opened.enter_context(self.path.open("ab", buffering=0))
+                self._in = opened.enter_context(self.path.open("rb"))
             with explained(self.path, "read"):
                 self._end = self._look_through()
             with explained(self.path, "write"):
                 self._out.truncate(self._end)
             # What it has buffered may not be in the file any more.
             self._in.close()
-            self._in = self.path.open("rb")
-        except BaseException:
-            self._close()
-            raise
+            self._in = opened.enter_context(self.path.open("rb"))
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
@@ -120,19 +128,26 @@ class Journal:
         if not self._end:
             with suppress(OSError):
                 self.path.unlink()
-        self._close()
+        self._opened.close()
 
-    def _lock(self) -> bool:
-        """Take hold of the file; False where another process has it, or took it away between `open` and here."""
-        try:
-            fcntl.flock(self._out, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(os.fstat(self._out.fileno()), self.path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            return False
+    def _lock(self, opened: ExitStack) -> None:
+        """Take hold of the folder: whoever asks in it also writes what stands beside it.
 
-    def _close(self) -> None:
-        self._in.close()
-        self._out.close()
+        The lock is on a file that stays for good, so that all processes mean the same one; network file systems lock
+        no folders.
+
+        Raises:
+            DataError: If another process has it, or there can be no lock.
+        """
+        path = self.path.parent / ".lock"
+        with explained(path, "write"):
+            lock = opened.enter_context(path.open("ab"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise DataError(
+                    f"{path.parent} is in use by another process; wait until it has ended, or stop it, and run again"
+                ) from exc
 
     def __len__(self) -> int:
         """How many requests have a reply."""
@@ -154,6 +169,12 @@ class Journal:
         outcome = to_outcome(row)
         return outcome if isinstance(outcome, Reply) else None
 
+    def failure(self, digest: str) -> Failure | None:
+        """Return how the request of this digest failed last, if it did."""
+        offset = self._failed.get(int(digest, 16))
+        outcome = None if offset is None else to_outcome(self._read(offset))
+        return outcome if isinstance(outcome, Failure) else None
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield all lines but the first, in their order."""
         with explained(self.path, "read"), self.path.open("rb") as lines:
@@ -173,6 +194,8 @@ class Journal:
             row["finish_reason"] = outcome.finish_reason
             row["prompt_tokens"] = outcome.prompt_tokens
             row["completion_tokens"] = outcome.completion_tokens
+            if outcome.charged and self.paid:
+                row["charged"] = outcome.charged
             if outcome.fault:
                 row["fault"] = outcome.fault
             if outcome.finish_reason == "length":
@@ -181,7 +204,7 @@ class Journal:
                 row["faults"] = list(faults)
         if outcome.seconds:
             row["seconds"] = round(outcome.seconds, 3)
-        if outcome.tries > 1:
+        if outcome.tries != 1:
             row["tries"] = outcome.tries
         if request.about is not None:
             row["about"] = request.about
@@ -219,11 +242,16 @@ class Journal:
         self._end = position
         return offsets
 
-    def note(self, purpose: str, digest: str, outcome: Outcome, faults: Sequence[str], offset: int) -> None:
+    def note(self, id: str, digest: str, outcome: Outcome, faults: Sequence[str], offset: int) -> None:
         """Let an outcome count whose line is on disk."""
-        self.usage[purpose].add(outcome, faults)
-        if isinstance(outcome, Reply):
-            self._places[int(digest, 16)] = offset
+        self.usage[id.partition("/")[0]].add(outcome, faults)
+        if isinstance(outcome, Failure):
+            self._failed[int(digest, 16)] = offset
+            return
+        self._places[int(digest, 16)] = offset
+        series, _, number = id.rpartition("/")
+        if number.isdecimal() and int(number) > self.latest.get(series, -1):
+            self.latest[series] = int(number)
 
     def _keep_name(self) -> None:
         """Force to disk that the folder has the file; not every file system wants that asked, or lets it be."""
@@ -286,7 +314,7 @@ class Journal:
         return sum(1 for line in self._in if line.endswith(b"\n"))
 
     def _take_in(self, row: dict[str, Any], offset: int) -> None:
-        self.note(row["id"].partition("/")[0], row["digest"], to_outcome(row), row.get("faults", ()), offset)
+        self.note(row["id"], row["digest"], to_outcome(row), row.get("faults", ()), offset)
 
     def _read(self, offset: int) -> dict[str, Any]:
         with explained(self.path, "read"):
@@ -306,7 +334,11 @@ def to_outcome(row: Mapping[str, Any]) -> Outcome:
     if "failed" in row:
         return Failure(row["failed"], row["refused"], seconds, tries)
     tokens = row["prompt_tokens"], row["completion_tokens"]
-    return Reply(row["text"], row["finish_reason"], *tokens, row.get("fault"), seconds, tries)
+    charged = None
+    if "charged" in row:
+        prompt, completion = row["charged"]
+        charged = int(prompt), int(completion)
+    return Reply(row["text"], row["finish_reason"], *tokens, row.get("fault"), seconds, tries, charged)
 
 
 def _shown(plan: Mapping[str, Any], key: str) -> str:

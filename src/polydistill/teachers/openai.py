@@ -19,11 +19,14 @@ from polydistill.files import read_text
 from polydistill.params import TeacherParams
 from polydistill.prompts import Purpose
 from polydistill.teachers.base import BusyError, ChatRequest, RefusedError, Reply, token_count
+from polydistill.text import tidy
 
 _BUSY = {408, 409, 425, 429}
 # Of an answer: a token is seldom longer than ten characters, and JSON may write each as \uXXXX.
 _BYTES_PER_TOKEN = 64
 _LEAST_LIMIT_BYTES = 256 * 1024
+# What some servers call the finish_reason `length`.
+_LENGTH = {"length", "max_tokens", "model_length"}
 # A shorter key may well stand in a text by chance, and none that guards anything is so short.
 _SHORTEST_SECRET = 8
 
@@ -110,7 +113,7 @@ class OpenAITeacher:
             # Newer models of hosted services want the other name of the same limit, and say so.
             if limit == "max_tokens" and "max_completion_tokens" in str(exc):
                 self._max_tokens_key = "max_completion_tokens"
-                raise BusyError(str(exc)) from exc
+                raise BusyError(str(exc), retry_after=0.0) from exc  # which uses up no try
             raise
         return Reply("", fault="oversized") if answer is None else self._to_reply(answer)
 
@@ -126,6 +129,8 @@ class OpenAITeacher:
         except (KeyError, IndexError, TypeError, AttributeError):
             return Reply("", None, prompt_tokens, completion_tokens, "no_choice")
         finish_reason = self._redact(finish_reason)[:40] if isinstance(finish_reason, str) else None
+        if finish_reason is not None and finish_reason.lower() in _LENGTH:
+            finish_reason = "length"
         fault = None
         if refusal and not content:
             content, fault = "", "refusal"
@@ -145,7 +150,7 @@ class OpenAITeacher:
         except (BusyError, RefusedError) as exc:
             raise TeacherError(f"teacher {self.url} does not say which model it has ({exc}); is it up?") from exc
         try:
-            names = [self._redact(str(model["id"]))[:200] for model in answer["data"]]
+            names = [tidy(self._redact(str(model["id"])), 200) for model in answer["data"]]
         except (KeyError, TypeError) as exc:
             raise TeacherError(f"teacher {self.url} lists no models; is it a chat server? If so, {name_one}") from exc
         if len(names) != 1:
@@ -198,7 +203,7 @@ class OpenAITeacher:
 
     def _refuse(self, status: int, raw: bytes, retry_after: float | None) -> None:
         # The key goes before anything is cut, or a part of it would stay.
-        said = " ".join(self._redact(raw.decode("utf-8", "replace"))[:2000].split())[:300]
+        said = tidy(self._redact(raw.decode("utf-8", "replace")), 2000)[:300]
         if status in (401, 403):
             raise TeacherError(
                 f"teacher {self.url} refused the key (HTTP {status}); put a valid one into {self._source_of_key()}"
@@ -219,8 +224,8 @@ class OpenAITeacher:
     def _read_key(self) -> str:
         name = self._source_of_key()
         if self.params.key_file:
-            if not Path(self.params.key_file).exists():
-                raise DataError(f"{name} is missing; put the API key there")
+            if not _is_there(self.params.key_file):
+                raise DataError(f"{name} is missing, or out of reach; put the API key there")
             key = read_text(Path(self.params.key_file)).strip()
             if not key:
                 raise DataError(f"{name} is empty; put the API key there, or set params.yaml:teacher.key_file to null")
@@ -235,7 +240,7 @@ class OpenAITeacher:
         params = self.params
         if params.key_file:
             named = f"{params.key_file} (params.yaml:teacher.key_file)"
-            return named if Path(params.key_file).exists() else "the file that params.yaml:teacher.key_file names"
+            return named if _is_there(params.key_file) else "the file that params.yaml:teacher.key_file names"
         named = f"${params.key_env} (params.yaml:teacher.key_env)"
         return named if params.key_env in os.environ else "the variable that params.yaml:teacher.key_env names"
 
@@ -244,6 +249,14 @@ class OpenAITeacher:
             if form in text:
                 text = text.replace(form, "[key]")
         return text
+
+
+def _is_there(path: str) -> bool:
+    """Say whether there is a file; what is too long for a name, or holds what none may, is no file but maybe a key."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _forms(key: str) -> list[str]:

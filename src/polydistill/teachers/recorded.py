@@ -2,17 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from polydistill.errors import DataError
-from polydistill.files import new_file, read_text
+from polydistill.errors import DataError, PolydistillError
+from polydistill.files import explained, new_file, read_text
 from polydistill.prompts import Purpose
-from polydistill.teachers.base import ChatRequest, Failure, Outcome, RefusedError, Reply, token_count
+from polydistill.teachers.base import ChatRequest, Failure, Outcome, RefusedError, Reply, Teacher, token_count
 from polydistill.teachers.journal import Journal, to_outcome
+from polydistill.text import tidy
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
+_MAX_NOTE = 1000  # characters of all that is not the reply itself
 
 
 class RecordedTeacher:
@@ -58,7 +65,9 @@ class RecordedTeacher:
                 f'{self.path}:1: no recording of version {VERSION}; the first line is {{"recording": 1, ...}}'
             )
         try:
-            self.models = {purpose: str(facts["model"]) for purpose, facts in header["purposes"].items()}
+            self.models = {
+                purpose: tidy(str(facts["model"]), _MAX_NOTE) for purpose, facts in header["purposes"].items()
+            }
         except (KeyError, TypeError, AttributeError) as exc:
             raise DataError(
                 f'{self.path}:1: names no models; wanted is "purposes": {{"generate": {{"model": ...}}, ...}}'
@@ -67,16 +76,16 @@ class RecordedTeacher:
         for number, line in lines:
             row = self._parse(number, line)
             if isinstance(row.get("id"), str) and isinstance(row.get("failed"), str):
-                self.outcomes[row["id"]] = Failure(row["failed"])
+                self.outcomes[row["id"]] = Failure(tidy(row["failed"], _MAX_NOTE))
                 continue
             if not isinstance(row.get("id"), str) or not isinstance(row.get("reply"), str):
                 raise DataError(f"{self.path}:{number}: `id` or `reply` is missing or no text")
             self.outcomes[row["id"]] = Reply(
                 row["reply"],
-                row.get("finish_reason"),
+                _note(row.get("finish_reason")),
                 token_count(row.get("prompt_tokens")),
                 token_count(row.get("completion_tokens")),
-                row.get("fault"),
+                _note(row.get("fault")),
             )
 
     async def __aexit__(self, *_: object) -> None:
@@ -115,6 +124,11 @@ class RecordedTeacher:
         if not isinstance(row, dict):
             raise DataError(f"{self.path}:{number}: not a JSON object")
         return row
+
+
+def _note(content: Any) -> str | None:
+    """Return what a recording says beside a reply, fit for every file that it goes to; None remains None."""
+    return None if content is None else tidy(str(content), _MAX_NOTE)
 
 
 def write_recording(
@@ -166,3 +180,50 @@ def record(path: Path, journal: Journal, models: Mapping[Purpose, str], *, struc
     all_models: dict[Purpose, str] = {**before.models, **{p: m for p, m in models.items() if p in purposes}}
     format_known = before.structured if structured is None else structured
     write_recording(path, all_models, {**kept, **news}.items(), structured=format_known is not False)
+
+
+def check_target(path: Path | None) -> None:
+    """Say now, before anything is paid for, if no recording can be written to a path.
+
+    Raises:
+        DataError: If what stands there is no recording, or its folder cannot be written.
+    """
+    if path is None:
+        return
+    with explained(path, "read"):
+        there = path.exists()
+    if there:
+        RecordedTeacher(path).read()
+    with explained(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+@contextmanager
+def recorded_to(path: Path | None, journal: Journal, teacher: Teacher, *, texts: bool) -> Iterator[None]:
+    """Write what the journal holds as a recording when the block ends, however it ends.
+
+    Args:
+        path: The recording; None for none.
+        journal: Open.
+        teacher: Who is asked in the block.
+        texts: Whether texts are asked for, so that it matters whether in JSON.
+
+    Raises:
+        DataError: If the recording cannot be written; where the block ends with an error, that one is raised instead.
+    """
+
+    def write() -> None:
+        if path is not None and len(journal):
+            record(path, journal, teacher.models, structured=teacher.structured if texts else None)
+
+    try:
+        yield
+    except BaseException:
+        try:
+            write()
+        except PolydistillError as exc:
+            log.warning("the replies were not recorded: %s", exc)
+        raise
+    write()

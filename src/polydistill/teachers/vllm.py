@@ -145,6 +145,8 @@ class VLLMTeacher:
         return SamplingParams(**{**self._sampling, **asked})
 
     async def _ask(self, prompt: list[int], sampling: Any) -> Reply:
+        from vllm.v1.engine.exceptions import EngineGenerateError  # noqa: PLC0415
+
         # A number and not the request's id: a second try may come while the engine still drops the first.
         id = str(next(self._numbers))
         try:
@@ -156,8 +158,9 @@ class VLLMTeacher:
                     "the vLLM engine has died; what it printed above says why. Run again to go on, with less "
                     "gpu_memory_utilization or max_model_len (params.yaml:teacher.vllm) if memory ran out"
                 ) from exc
-            # vLLM takes a request amiss before it runs it, and says so; what goes wrong later has another cause.
-            raise RefusedError(f"vLLM refused the request: {_brief(exc.__cause__ or exc)}") from exc
+            if isinstance(exc, EngineGenerateError):
+                raise BusyError(f"vLLM failed over the request: {_brief(exc.__cause__ or exc)}") from exc
+            raise RefusedError(f"vLLM refused the request: {_brief(exc)}") from exc
         if answer.finish_reason not in ("stop", "length"):
             raise BusyError(f"the vLLM engine dropped the request ({answer.finish_reason})")
         return Reply(answer.text, answer.finish_reason, len(prompt), len(answer.token_ids))

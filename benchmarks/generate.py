@@ -103,6 +103,10 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
                     runs.setdefault((concurrency, client), []).append(report)
                     rate = arguments.requests / report["seconds"]
                     print(f"{repeat + 1}: {concurrency} at once, {client}: {rate:.0f}/s", file=sys.stderr)
+    for client, why in left_out.items():
+        print(f"Left out: {client} ({why}).\n")
+    if not runs:
+        return
     known = {name: number for found in runs.values() for name, number in found[0]["versions"].items()}
     others = [run["others_busy"] for found in runs.values() for run in found]
     answers = f"a fake server that takes {arguments.latency * 1000:.0f} ms" if fake else "a real server"
@@ -110,8 +114,6 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     print(", ".join(f"{name} {number}" for name, number in sorted(known.items())), end=". ")
     print(f"Other programs took {min(others):.0%}–{max(others):.0%} of the machine meanwhile.\n")
     print_table(runs, arguments)
-    for client, why in left_out.items():
-        print(f"\nLeft out: {client} ({why}).")
 
 
 def watched(
@@ -147,7 +149,6 @@ def print_table(runs: dict[tuple[int, str], list[dict[str, Any]]], arguments: ar
     print("| at once | client | requests/s | of the limit | × distilabel | client CPU, ms a request ", end="")
     print("| peak memory, MB (before) | failed | server busy |")
     print("| ---: | --- " + "| ---: " * 7 + "|")
-
     for concurrency in arguments.concurrency:
         limit, slowest = (median(runs.get((concurrency, client), []), "seconds") for client in (LIMIT, SLOWEST))
         for client in arguments.clients:

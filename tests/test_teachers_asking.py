@@ -441,6 +441,22 @@ def test_where_nobody_takes_replies_in_any_more_nobody_waits(journal: Path, fail
     with pytest.raises(DataError if fails else RuntimeError, match="no space left" if fails else "taken amiss"):
         asyncio.run(run())
     assert 2 * concurrency < len(teacher.asked) < 100
+    if not fails:
+        assert len(lines_of(journal)) == len(teacher.asked)  # paid for, whatever ails the source
+
+
+def test_a_reply_whose_faults_cannot_be_told_is_on_disk_all_the_same(journal: Path) -> None:
+    def stumble(request: ChatRequest, reply: Reply) -> list[str]:
+        raise RuntimeError("stumbled")
+
+    async def run() -> None:
+        with Journal(journal, PLAN) as opened:
+            await ask(ListSource(numbered(5)), teacher, opened, teacher_params(concurrency=5), NO_LIMITS, stumble)
+
+    teacher = Fake()
+    with pytest.raises(RuntimeError, match="stumbled"):
+        asyncio.run(run())
+    assert len(lines_of(journal)) == len(teacher.asked) == 5
 
 
 def test_an_interruption_while_the_disk_is_busy_loses_no_reply(journal: Path) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from asks import PLAN, Fake, asked, asked_of, budget, hurry, lines_of, numbered, teacher_params
 from chat_server import chat_server
 from polydistill.errors import TeacherError
-from polydistill.teachers import Budget, ChatRequest, Journal, Reply, Usage, ledger
+from polydistill.teachers import Budget, ChatRequest, Journal, Reply, Usage, ask_all, ledger
 
 PRICES = {"prompt_price": 1000.0, "completion_price": 3000.0}
 
@@ -209,3 +210,12 @@ def test_the_ledger_says_what_each_purpose_took() -> None:
     }
     assert (told["revise"]["prompt_tokens"], told["revise"]["cost"]) == (None, None)
     assert ledger(usage, budget())["generate"]["cost"] is None
+
+
+def test_replies_that_cost_nothing_have_no_limit(journal: Path) -> None:
+    async def run() -> None:
+        with Journal(journal, PLAN, paid=False) as opened:
+            outcomes = await ask_all(numbered(5), Fake(), opened, teacher_params(), budget(requests=1, tokens=1))
+            assert len(outcomes) == 5
+
+    asyncio.run(run())

@@ -70,7 +70,7 @@ def keep(journal: Journal, request: ChatRequest, outcome: Outcome, *faults: str,
     """Bring an outcome to disk and let it count; return the digest of the request."""
     of_request = request.digest("m", "")
     [offset] = journal.write([journal.encode(request, of_request, outcome, faults, max_tokens)])
-    journal.note(request.purpose, of_request, outcome, faults, offset)
+    journal.note(request.id, of_request, outcome, faults, offset)
     return of_request
 
 
@@ -522,6 +522,15 @@ def test_free_replies_make_room_for_another_plan(tmp_path: Path, plan: dict[str,
         keep(journal, ASKED, Reply("new"))
     header = json.loads(path.read_bytes().splitlines()[0])
     assert (header["paid"], header["plan"]) == (paid, plan)
+
+
+def test_a_journal_in_which_nothing_was_answered_makes_room_for_another_plan(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    with Journal(path, PLAN) as journal:
+        keep(journal, replace(ASKED, id="canary/0", purpose="canary"), Reply("no"))
+        keep(journal, ASKED, Failure("HTTP 400: no such model", refused=True))
+    with Journal(path, {**PLAN, "model": "the right one"}) as journal:
+        assert (len(journal), journal.usage) == (0, {})
 
 
 # One process at a time, and what is left at the end

@@ -30,6 +30,7 @@ EXTRAS = {
     "pandas": "report",
     "bentoml": "serve",
     "packaging": "serve",
+    "psutil": "vllm",
 }
 
 _where = contextvars.ContextVar("where", default="")

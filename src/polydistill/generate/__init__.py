@@ -140,7 +140,7 @@ async def _fill(
         with suppress(DataError):  # what stopped the asking is the news, perhaps a full disk
             write_usage(complete=False)
         raise
-    usage = write_usage(complete=True)
+    usage = write_usage(complete=any(label.accepted or label.unusable for label in quota.labels.values()))
     if not usage["texts"]["written"]:
         raise PolydistillError(
             f"no reply held a text: {usage['unreadable']}; is {teacher.models['generate']} a chat model?"

@@ -94,7 +94,13 @@ async def ask(
         DataError: If the journal cannot be written.
     """
     asking = _Asking(
-        source, teacher, journal, params, Budget(budget, params.max_tokens, journal.usage), faults_of, stands
+        source,
+        teacher,
+        journal,
+        params,
+        Budget(budget, params.max_tokens, journal.usage, free=not journal.paid),
+        faults_of,
+        stands,
     )
     await asking.run()
 
@@ -134,7 +140,7 @@ class _Asking:
         # The canary alone does not show that the prompts of another purpose fit the model.
         self.purposes_answered = {purpose for purpose, of in journal.usage.items() if of.requests > of.failed}
         self.not_before = 0.0  # the server asked for a pause until then
-        self.error: PolydistillError | None = None
+        self.error: Exception | None = None
         self.stopped = asyncio.Event()
         self._all_came = False
         self._unwritten: list[tuple[ChatRequest, str, Outcome]] = []
@@ -323,7 +329,7 @@ class _Asking:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.stopped.wait(), seconds)
 
-    def _stop(self, error: PolydistillError) -> None:
+    def _stop(self, error: Exception) -> None:
         """Send nothing more; the first error is the one to tell."""
         self.error = self.error or error
         self._halt()
@@ -357,7 +363,7 @@ class _Asking:
             batch, self._unwritten = self._unwritten, []
             if not batch:
                 continue
-            noted = [self.faults_of(r, o) if isinstance(o, Reply) else () for r, _, o in batch]
+            noted = [self._faults(request, outcome) for request, _, outcome in batch]
             lines = [
                 self.journal.encode(request, digest, outcome, faults, self.params.max_tokens)
                 for (request, digest, outcome), faults in zip(batch, noted, strict=True)
@@ -372,5 +378,15 @@ class _Asking:
             for (request, digest, outcome), faults, offset in zip(batch, noted, offsets, strict=True):
                 self.journal.note(request.id, digest, outcome, faults, offset)
                 self.under_way -= 1
-                self._take(request, outcome)
+                try:
+                    self._take(request, outcome)
+                except Exception as exc:  # whatever it is, replies that still come are to reach the disk
+                    self._stop(exc)
             self._wake_all()
+
+    def _faults(self, request: ChatRequest, outcome: Outcome) -> Sequence[str]:
+        try:
+            return self.faults_of(request, outcome) if isinstance(outcome, Reply) else ()
+        except Exception as exc:  # the reply is to reach the disk all the same
+            self._stop(exc)
+            return ()

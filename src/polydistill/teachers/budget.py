@@ -24,16 +24,19 @@ class Charge:
 class Budget:
     """What has been spent and what the requests under way may still take, against the limits."""
 
-    def __init__(self, params: BudgetParams, max_tokens: int, usage: Mapping[str, Usage]) -> None:
+    def __init__(
+        self, params: BudgetParams, max_tokens: int, usage: Mapping[str, Usage], *, free: bool = False
+    ) -> None:
         """Begin with what the journal says was spent.
 
         Args:
             params: Section `budget` of params.yaml.
             max_tokens: Longest reply (tokens).
             usage: What the requests of each purpose have taken.
+            free: Whether nothing is paid for, so that there are no limits.
         """
         self.params, self.max_tokens = params, max_tokens
-        self._limited = not (params.requests is None and params.tokens is None and params.cost is None)
+        self._limited = not (free or (params.requests is None and params.tokens is None and params.cost is None))
         self._spent = Charge(
             sum(of.sent for of in usage.values()),
             sum(of.counted[0] for of in usage.values()),

@@ -182,7 +182,8 @@ class OpenAITeacher:
         if raw is None:
             return None
         try:
-            answer = json.loads(raw)
+            # As bytes a surrogate pair in it would read as two halves here, and as one character from the journal.
+            answer = json.loads(raw.decode("utf-8-sig"))
         except (ValueError, RecursionError) as exc:
             raise BusyError("HTTP 200 with something else than JSON; is the url that of a chat server?") from exc
         return {} if answer is None else answer  # null is none too, but not too long

@@ -159,7 +159,7 @@ def _to_row(outcome: Outcome) -> dict[str, Any]:
 
 
 def record(path: Path, journal: Journal, models: Mapping[Purpose, str], *, structured: bool | None = None) -> None:
-    """Write what a journal holds as a recording; what one at `path` holds of other purposes stays.
+    """Write what a journal holds as a recording; what one at `path` holds besides stays, if it is of the same models.
 
     Args:
         path: The recording.
@@ -175,11 +175,12 @@ def record(path: Path, journal: Journal, models: Mapping[Purpose, str], *, struc
         before.read()
     news = {row["id"]: to_outcome(row) for row in journal.rows()}
     purposes = {id.partition("/")[0] for id in news} - {"canary"}
-    kept = {id: outcome for id, outcome in before.outcomes.items() if id.partition("/")[0] not in purposes}
+    others = {purpose for purpose in purposes if dict(before.models).get(purpose) != dict(models).get(purpose)}
+    kept = {id: outcome for id, outcome in before.outcomes.items() if id.partition("/")[0] not in others}
     news = {id: outcome for id, outcome in news.items() if id.partition("/")[0] in purposes}
     all_models: dict[Purpose, str] = {**before.models, **{p: m for p, m in models.items() if p in purposes}}
-    format_known = before.structured if structured is None else structured
-    write_recording(path, all_models, {**kept, **news}.items(), structured=format_known is not False)
+    in_json = bool(before.structured) if structured is None else structured
+    write_recording(path, all_models, {**kept, **news}.items(), structured=in_json)
 
 
 def check_target(path: Path | None) -> None:

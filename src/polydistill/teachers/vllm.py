@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, get_args
 
-from polydistill.errors import MissingExtraError, TeacherError
+from polydistill.errors import MissingExtraError, PolydistillError, TeacherError
 from polydistill.params import TeacherParams
 from polydistill.prompts import Purpose
 from polydistill.teachers.base import BusyError, ChatRequest, RefusedError, Reply
@@ -33,6 +33,8 @@ class VLLMTeacher:
         self.revision = params.revision or ""
         self.structured: bool | None = None
         self._numbers = itertools.count()
+        self._engine: Any = None
+        self._watcher: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
         """Load the model, which takes minutes where it is large.
@@ -45,25 +47,30 @@ class VLLMTeacher:
             self._engine = self._start()
             tokenizer = self._engine.get_tokenizer()
             self._tokenizer: Any = await tokenizer if inspect.isawaitable(tokenizer) else tokenizer
-        except (TeacherError, MissingExtraError):
-            # Ctrl-C ends the engine too, and is the better news: it is waiting for the event loop to come round.
-            await asyncio.sleep(0)
-            raise
-        self._length: int = self._engine.model_config.max_model_len
-        # What the model's makers recommend, top_p for example; vLLM's server goes by it as well.
-        self._sampling: dict[str, Any] = self._engine.model_config.get_diff_sampling_param()
-        if not getattr(self._tokenizer, "chat_template", "a tokenizer that does without"):
+            self._length: int = self._engine.model_config.max_model_len
+            # What the model's makers recommend, top_p for example; vLLM's server goes by it as well.
+            self._sampling: dict[str, Any] = self._engine.model_config.get_diff_sampling_param()
+            if not getattr(self._tokenizer, "chat_template", "a tokenizer that does without"):
+                raise TeacherError(
+                    f"the model {self.params.model} has no chat template; set params.yaml:teacher.model to one that "
+                    "follows instructions, whose name often ends in -Instruct or -it"
+                )
+        except BaseException as exc:
             await self.__aexit__()
-            raise TeacherError(
-                f"the model {self.params.model} has no chat template; set params.yaml:teacher.model to one that "
-                "follows instructions, whose name often ends in -Instruct or -it"
-            )
+            if isinstance(exc, PolydistillError):
+                # Ctrl-C ends the engine too, and is the better news: it is waiting for the event loop to come round.
+                await asyncio.sleep(0)
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop the engine and its processes."""
-        self._engine.shutdown()
-        del self._engine  # it shuts down once more as it goes, which fails at the end of the interpreter
+        if self._engine is not None:
+            self._engine.shutdown()
+        self._engine = None  # it shuts down once more as it goes, which fails at the end of the interpreter
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.wait()
 
     async def complete(self, request: ChatRequest) -> Reply:
         """Return the reply to one try.
@@ -100,7 +107,7 @@ class VLLMTeacher:
             raise MissingExtraError(
                 f"the teacher `vllm` needs vLLM 0.11 or newer ({_brief(exc)}); run `pip install 'polydistill[vllm]'`"
             ) from exc
-        _kill_the_engine_with_us()
+        self._watcher = _kill_the_engine_with_us()
         settings = self.params.vllm
         try:
             arguments = AsyncEngineArgs(
@@ -166,15 +173,19 @@ class VLLMTeacher:
         return Reply(answer.text, answer.finish_reason, len(prompt), len(answer.token_ids))
 
 
-def _kill_the_engine_with_us() -> None:
+def _kill_the_engine_with_us() -> "subprocess.Popen[bytes]":
     """Have the engine's processes end even where this one is killed on the spot; vLLM's own would go on waiting.
 
-    The program that sees to it ends by itself, soon after this process.
+    Returns:
+        The program that sees to it. It leaves what this process has started before alone, and ends soon after it.
     """
+    import psutil  # noqa: PLC0415 - comes with the extra
+
     program = Path(__file__).with_name("leftovers.py")
     # -I: its folder holds modules with the names of others; a session of its own: Ctrl-C is not for it.
-    command = [sys.executable, "-I", str(program), str(os.getpid())]
-    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    others = [str(child.pid) for child in psutil.Process().children()]
+    command = [sys.executable, "-I", str(program), str(os.getpid()), *others]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def _brief(error: BaseException) -> str:

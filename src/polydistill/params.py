@@ -86,7 +86,7 @@ class TeacherParams(Section):
 
 
 class BudgetParams(Section):
-    """Section `budget`: hard limits on what one cell may cost in `generate`, and once more in `evaluate`."""
+    """Section `budget`: hard limits on what a journal (a cell's by strategy, or zero-shot) may cost in all runs."""
 
     requests: int | None = Field(ge=0, description="Most requests to send, each try counted; null: no limit.")
     tokens: int | None = Field(ge=0, description="Most tokens, of prompts and replies together; null: no limit.")

@@ -53,8 +53,8 @@ def run_generate(
         prepared: What `prepare` wrote.
         recording: Recorded replies of the cell; read only where the teacher is a recorded one.
         generated: Folder to write: samples.parquet (the texts with their verdicts), usage.json (what was asked and
-            what it took, what is short of the quota and why) and journal/<strategy>.jsonl, which a second run reads
-            first so that nothing is asked for twice.
+            what it took, what is short of the quota and why) and journal/<strategy>.jsonl, or
+            journal/recorded-<strategy>.jsonl, which a second run reads first so that nothing is asked for twice.
         params: Section `generate` of params.yaml.
         checks: Section `filter` of params.yaml: what makes a text unusable.
         teacher_params: Section `teacher` of params.yaml.

@@ -14,10 +14,10 @@ from polydistill.prompts import Purpose, prompt_hash
 class ChatRequest:
     """One question to a teacher.
 
-    `id` is unique within a cell and tells its purpose first (generate/<label>/<number>, revise/<label>/<number>,
-    zero-shot/<text id>). `schema` is the JSON schema of the reply; None asks for plain text. `count` is how many texts
-    or verdicts are wanted, 0 where the reply is a single answer. `about` is not sent but kept beside the reply: what
-    guided the request, such as its seeds.
+    `id` is unique within a journal and tells its purpose first (generate/<label>/<number>, zero-shot/<text id> ...).
+    `schema` is the JSON schema of the reply; None asks for plain text. `count` is how many texts or verdicts are
+    wanted, 0 where the reply is a single answer. `about` is not sent but kept beside the reply: what guided the
+    request, such as its seeds.
     """
 
     id: str

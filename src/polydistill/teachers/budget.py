@@ -1,4 +1,4 @@
-"""Hard limits on what a run may cost: a request is sent only if even its dearest reply stays within them."""
+"""Hard limits on what a journal may cost: a request is sent only if even its dearest reply stays within them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -3,8 +3,11 @@
 Its first line tells the plan that the replies belong to, every other line one reply or failure:
 
     {"journal": 1, "paid": true, "plan": {"model": ..., "temperature": ..., ...}}
-    {"id": ..., "digest": ..., "text": ..., "finish_reason": ..., "prompt_tokens": ..., "about": {...}, ...}
-    {"id": ..., "digest": ..., "failed": "HTTP 500", "refused": false, "seconds": ..., "tries": ...}
+    {"id": ..., "digest": ..., "text": ..., "finish_reason": ..., "prompt_tokens": ..., "completion_tokens": ...}
+    {"id": ..., "digest": ..., "failed": "HTTP 500", "refused": false}
+
+and where there is something to tell `seconds`, `tries`, `fault`, `faults` (what is wrong with the reply), `max_tokens`
+(at which it was cut off), `charged` (tokens, where the server counts none) and `about` (what guided the request).
 """
 
 import fcntl
@@ -84,7 +87,7 @@ class Journal:
         """Say where it is and what it belongs to.
 
         Args:
-            path: The file, made when the first reply is written.
+            path: The file; none is left where nothing was written.
             plan: What all replies in it have in common (model, prompts, temperature, seeds, ...), for JSON.
             paid: Whether its replies cost anything; those of a recording do not, and give way to another plan.
         """

@@ -11,7 +11,7 @@ import pytest
 from build import build_prepared, records
 from chat_server import ChatServer, chat_server
 from polydistill.errors import DataError, TeacherError
-from polydistill.evaluate import Judge, curve_row, overtakes_at, run_evaluate
+from polydistill.evaluate import Scorer, curve_row, overtakes_at, run_evaluate
 from polydistill.files import digest, read_json, write_json
 from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check
 from polydistill.records import text_id, write_records, write_rows
@@ -146,18 +146,18 @@ def test_an_interval_covers_the_accuracy_of_all_texts_about_as_often_as_it_says(
     for _ in range(200):
         truth = rng.integers(0, 3, 80)
         answers = np.where(rng.random(80) < 0.7, truth, (truth + 1) % 3)
-        low, high = Judge(truth, 3, params).score(answers)["interval"]["accuracy"]
+        low, high = Scorer(truth, 3, params).score(answers)["interval"]["accuracy"]
         covered += low <= 0.7 <= high
     assert 0.83 <= covered / 200 <= 0.97
 
 
 def test_runs_that_differ_widen_the_interval() -> None:
     truth = np.arange(60) % 3
-    judge = Judge(truth, 3, evaluate_params())
+    scorer = Scorer(truth, 3, evaluate_params())
     good, bad = truth, (truth + 1) % 3
-    low, high = curve_row("human", 5, np.array([good, good, bad, bad]), judge)["interval"]
+    low, high = curve_row("human", 5, np.array([good, good, bad, bad]), scorer)["interval"]
     assert high - low > 0.5
-    assert curve_row("human", 5, np.array([good, good]), judge)["interval"] == pytest.approx([1, 1])
+    assert curve_row("human", 5, np.array([good, good]), scorer)["interval"] == pytest.approx([1, 1])
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_another_self_revision_uses_the_texts_that_are_there(prepared: Path, tmp
 def test_paid_replies_of_another_plan_stop_the_run(prepared: Path, tmp_path: Path) -> None:
     with chat_server() as server:
         generate(prepared, tmp_path, params_of(server))
-        with pytest.raises(DataError, match=r"9 paid replies of another plan: temperature was 0\.7, is 0\.9"):
+        with pytest.raises(DataError, match=r"8 paid replies of another plan: temperature was 0\.7, is 0\.9"):
             generate(prepared, tmp_path, params_of(server, generate__temperature=0.9))
         # Each strategy has a journal of its own.
         generate(prepared, tmp_path, params_of(server, generate__strategy="diverse", generate__temperature=0.9))

@@ -12,7 +12,7 @@ from asks import MOST_S, NO_LIMITS, PLAN, Fake, asked, asked_of, budget, hurry, 
 from chat_server import chat_server
 from polydistill.errors import DataError, TeacherError
 from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, ask
-from polydistill.teachers.asking import ListSource
+from polydistill.teachers.asking import RequestList
 from polydistill.teachers.base import BusyError
 
 DEAD = r"stopped asking after 10 failed requests in a row; is the teacher up and well\? Run again to go on from here"
@@ -346,7 +346,7 @@ def test_any_number_of_workers_does_it(journal: Path, concurrency: int) -> None:
     assert len(teacher.asked) == 8
 
 
-class Chain(ListSource):
+class Chain(RequestList):
     """Gives the next request only when the one before is done with."""
 
     def __init__(self, requests: Sequence[ChatRequest]) -> None:
@@ -360,14 +360,14 @@ class Chain(ListSource):
         return super().next()
 
 
-class Refusing(ListSource):
+class Refusing(RequestList):
     """Fails over the first reply."""
 
     def take(self, request: ChatRequest, outcome: Outcome) -> None:
         raise RuntimeError("taken amiss")
 
 
-def ask_source(source: ListSource, teacher: Fake, opened: Journal, **changes: Any) -> None:
+def ask_source(source: RequestList, teacher: Fake, opened: Journal, **changes: Any) -> None:
     async def run() -> None:
         async with asyncio.timeout(MOST_S):
             await ask(source, teacher, opened, teacher_params(**changes), NO_LIMITS)
@@ -451,7 +451,7 @@ def test_a_reply_whose_faults_cannot_be_told_is_on_disk_all_the_same(journal: Pa
 
     async def run() -> None:
         with Journal(journal, PLAN) as opened:
-            await ask(ListSource(numbered(5)), teacher, opened, teacher_params(concurrency=5), NO_LIMITS, stumble)
+            await ask(RequestList(numbered(5)), teacher, opened, teacher_params(concurrency=5), NO_LIMITS, stumble)
 
     teacher = Fake()
     with pytest.raises(RuntimeError, match="stumbled"):
@@ -460,7 +460,7 @@ def test_a_reply_whose_faults_cannot_be_told_is_on_disk_all_the_same(journal: Pa
 
 
 def test_an_interruption_while_the_disk_is_busy_loses_no_reply(journal: Path) -> None:
-    teacher, source = Fake(), ListSource(numbered(50))
+    teacher, source = Fake(), RequestList(numbered(50))
 
     async def run() -> None:
         with SlowJournal(journal) as opened:
@@ -490,7 +490,7 @@ def test_an_interruption_at_any_moment_leaves_a_journal_to_go_on_from(tmp_path: 
     async def interrupted(moment: int, path: Path) -> None:
         with Journal(path, PLAN) as opened:
             params = teacher_params(concurrency=4)
-            asking = asyncio.create_task(ask(ListSource(requests), Fake(say), opened, params, limits))
+            asking = asyncio.create_task(ask(RequestList(requests), Fake(say), opened, params, limits))
             for _ in range(moment):
                 await asyncio.sleep(0)
             asking.cancel()

@@ -36,7 +36,7 @@ from polydistill.teachers import (
 log = logging.getLogger(__name__)
 
 
-class Judge:
+class Scorer:
     """Scores answers to one test set, all on the same resamples of its texts."""
 
     def __init__(self, truth: np.ndarray, n_labels: int, params: EvaluateParams) -> None:
@@ -80,9 +80,9 @@ class Judge:
         }
 
 
-def curve_row(source: str, size: int, answers: np.ndarray, judge: Judge) -> dict[str, Any]:
+def curve_row(source: str, size: int, answers: np.ndarray, scorer: Scorer) -> dict[str, Any]:
     """Return a row of a learning curve: accuracy on top, macro-F1 beneath."""
-    scores = judge.score_runs(answers)
+    scores = scorer.score_runs(answers)
     return {"source": source, "size": size, "runs": len(answers), **scores["accuracy"], "macro_f1": scores["macro_f1"]}
 
 
@@ -125,7 +125,7 @@ def run_evaluate(
     task, language = Task.model_validate(facts["task"]), facts["language"]
     test = read_records(require_input(heldout / "test.parquet", "prepare"))
     truth = to_classes([record.label for record in test], task.label_names)
-    judge = Judge(truth, len(task.labels), params)
+    scorer = Scorer(truth, len(task.labels), params)
     teacher: dict[str, Any] = {"model": None, "accuracy": None, "macro_f1": None, "interval": None, "abstained": None}
     teacher["usage"] = {}
     teacher["note"] = "not asked (params.yaml: evaluate.zero_shot)"
@@ -134,13 +134,13 @@ def run_evaluate(
         if said is None:
             teacher["note"] = f"{recording.name} holds no zero-shot answers"
         else:
-            scores = judge.score(to_classes(said["answers"], task.label_names))
+            scores = scorer.score(to_classes(said["answers"], task.label_names))
             teacher |= {"model": said["model"], **scores, "abstained": said["answers"].count(None), "note": ""}
             teacher["usage"] = said["usage"]
     students = {}
     for folder in trained:
         student = read_json(require_input(folder / "train.json", "train"))["student"]
-        students[student] = _evaluate_student(folder, task, test, judge)
+        students[student] = _evaluate_student(folder, task, test, scorer)
         students[student]["overtakes_teacher_at"] = overtakes_at(students[student]["curve"], teacher["accuracy"])
     evaluation = {
         "schema_version": 1,
@@ -208,7 +208,7 @@ def _read_answer(outcome: Outcome, task: Task, language: str) -> str | None:
     raise TeacherError(f"the teacher did not answer every test text: {outcome.cause}; run again to ask for the rest")
 
 
-def _evaluate_student(folder: Path, task: Task, test: Sequence[Record], judge: Judge) -> dict[str, Any]:
+def _evaluate_student(folder: Path, task: Task, test: Sequence[Record], scorer: Scorer) -> dict[str, Any]:
     path = folder / "predictions.parquet"
     with explained(path, "read"):
         table = pq.read_table(path)
@@ -223,10 +223,10 @@ def _evaluate_student(folder: Path, task: Task, test: Sequence[Record], judge: J
     final: dict[str, Any] = {}
     for (source, size, run), of_run in zip(keys[::n_texts], answers, strict=True):
         if run == FINAL:
-            final = {"size": size, **judge.score(of_run)}
+            final = {"size": size, **scorer.score(of_run)}
         else:
             curves.setdefault((source, size), []).append(of_run)
-    curve = [curve_row(source, size, np.array(of_size), judge) for (source, size), of_size in curves.items()]
+    curve = [curve_row(source, size, np.array(of_size), scorer) for (source, size), of_size in curves.items()]
     return {"final": final, "curve": curve}
 
 

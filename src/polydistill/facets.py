@@ -21,7 +21,7 @@ from polydistill.replies.faults import reply_faults
 from polydistill.replies.parsing import answer_of
 from polydistill.task import Facets, Task, language_name, load_task
 from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Teacher, ask, open_teacher
-from polydistill.teachers.asking import ListSource
+from polydistill.teachers.asking import RequestList
 from polydistill.text import fold
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def run_facets(task_file: Path, journal: Path, params: TeacherParams, budget: Bu
         )
 
     async def ask_for(request: ChatRequest, teacher: Teacher, opened: Journal) -> Outcome:
-        source = ListSource([request])
+        source = RequestList([request])
         try:
             await ask(source, teacher, opened, params, budget, faults_of)
         except TeacherError:

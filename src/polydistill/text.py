@@ -28,6 +28,12 @@ def fold(text: str) -> str:
     return kept or folded.strip()
 
 
+def grams(text: str) -> set[str]:
+    """Return the character 4-grams of the folded text, by which texts are compared; the whole of a shorter one."""
+    folded = fold(text)
+    return {folded[i : i + 4] for i in range(len(folded) - 3)} or {folded}
+
+
 def words(text: str) -> list[str]:
     """Return the runs between white space, case folded; a script without spaces gives one run a sentence."""
     return text.casefold().split()

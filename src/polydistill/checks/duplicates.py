@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from polydistill.text import fold
+from polydistill.text import fold, grams
 
 
 class NearIndex:
@@ -33,7 +33,7 @@ class NearIndex:
     def add(self, text: str) -> int:
         """Add a text and return its index: how many were added before it."""
         index = len(self)
-        members = tuple(self._numbers.setdefault(gram, len(self._numbers)) for gram in _grams(text))
+        members = tuple(self._numbers.setdefault(gram, len(self._numbers)) for gram in grams(text))
         self._members.append(members)
         self._holders += [[] for _ in range(len(self._numbers) - len(self._holders))]
         for gram in members:
@@ -42,19 +42,19 @@ class NearIndex:
 
     def most_similar(self, text: str) -> tuple[int, float] | None:
         """Return the index of the most similar text, the first of equals, and the similarity; None below threshold."""
-        grams = _grams(text)
-        known = {self._numbers[gram] for gram in grams if gram in self._numbers}
+        wanted = grams(text)
+        known = {self._numbers[gram] for gram in wanted if gram in self._numbers}
         # No more is shared than the smaller set has and no union is smaller than the larger set, so a similar text
         # holds at least `fewest` of the 4-grams, and lacks too few of them to lack all that are asked for here.
-        fewest = _at_least(self.threshold, len(grams))
+        fewest = _at_least(self.threshold, len(wanted))
         rarest = sorted((self._holders[gram] for gram in known), key=len)[: max(0, len(known) - fewest + 1)]
         found: tuple[int, float] | None = None
         for index in sorted(set().union(*rarest)):
             size = len(self._members[index])
-            if size < fewest or len(grams) < _at_least(self.threshold, size):
+            if size < fewest or len(wanted) < _at_least(self.threshold, size):
                 continue
             shared = len(known.intersection(self._members[index]))
-            similarity = shared / (len(grams) + size - shared)
+            similarity = shared / (len(wanted) + size - shared)
             if similarity >= self.threshold and (found is None or similarity > found[1]):
                 found = index, similarity
         return found
@@ -107,11 +107,6 @@ def near_repeats(texts: Sequence[str], labels: Sequence[str], threshold: float) 
 def _at_least(share: float, of: int) -> int:
     """Return the least whole number that is `share` of a number, or more; what floats get wrong makes it no larger."""
     return math.ceil(share * of * (1 - 1e-9))
-
-
-def _grams(text: str) -> set[str]:
-    folded = fold(text)
-    return {folded[i : i + 4] for i in range(len(folded) - 3)} or {folded}
 
 
 def _groups(texts: Sequence[str]) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ from polydistill.checks import text_checks
 from polydistill.checks.language import language_rule
 from polydistill.errors import DataError, PolydistillError
 from polydistill.files import read_json, require_input, write_json
-from polydistill.generate.quota import LabelQuota, Quota, RequestPlan, judge
+from polydistill.generate.quota import LabelQuota, Quota, RequestPlan, verdicts_of
 from polydistill.params import BudgetParams, FilterParams, GenerateParams, TeacherParams
 from polydistill.prompts import prompt_hash
 from polydistill.records import SAMPLE, Record, Source, read_records, to_row, write_rows
@@ -199,7 +199,7 @@ def _rows_of_part(
     plan = label.plan
     texts = read_texts(plan.shape("generate", plan.per_request), reply).texts
     said = journal.get(verdicts_digest) if verdicts_digest else None
-    verdicts = judge(plan.shape("revise", len(texts)), said) if said else [None] * len(texts)
+    verdicts = verdicts_of(plan.shape("revise", len(texts)), said) if said else [None] * len(texts)
     for position, (text, verdict) in enumerate(zip(texts, verdicts, strict=True)):
         repaired = verdict.repaired if verdict else None
         source = Source(

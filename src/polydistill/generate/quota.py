@@ -300,7 +300,7 @@ class Quota:
                 self._revisions.append(self.plan.revision(label.label, number, part.texts))
         else:
             part = label.parts[number]
-            part.verdicts, part.verdicts_digest = judge(request, outcome), self.digest(request)
+            part.verdicts, part.verdicts_digest = verdicts_of(request, outcome), self.digest(request)
         label.settle(self.checks, self._seeds, self.judging)
 
 
@@ -313,7 +313,7 @@ def _read_part(request: ChatRequest, outcome: Outcome, digest: str) -> Part:
     return Part([], digest, unreadable=next((fault for fault in read.faults if fault not in NOTED), "empty"))
 
 
-def judge(request: ChatRequest, outcome: Outcome) -> list[Verdict]:
+def verdicts_of(request: ChatRequest, outcome: Outcome) -> list[Verdict]:
     """Return a verdict on each text of a request for verdicts; without a reply there is none, and none is accepted."""
     if isinstance(outcome, Failure):
         return [Verdict(None, None, (), outcome.cause)] * request.count

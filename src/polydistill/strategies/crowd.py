@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from heapq import heappush, heappushpop
 from itertools import chain
 
-from polydistill.text import fold
+from polydistill.text import grams
 
 WINDOW = 200
 """No more than so many of the latest texts are compared, and no fewer than half, where there are as many."""
@@ -26,20 +26,20 @@ class Crowd:
 
     def add(self, text: str) -> None:
         """Take one more text into account."""
-        grams = _grams(text[:_COMPARED_CHARS])
-        shared = Counter(chain.from_iterable(self._holders[gram] for gram in grams))
+        of_text = grams(text[:_COMPARED_CHARS])
+        shared = Counter(chain.from_iterable(self._holders[gram] for gram in of_text))
         new: list[float] = []
         for i, n in shared.items():
-            likeness = n / (len(grams) + len(self._grams[i]) - n)
+            likeness = n / (len(of_text) + len(self._grams[i]) - n)
             for nearest in (new, self._nearest[i]):
                 if len(nearest) < _NEIGHBOURS:
                     heappush(nearest, likeness)
                 else:
                     heappushpop(nearest, likeness)
-        for gram in grams:
+        for gram in of_text:
             self._holders[gram].append(len(self.texts))
         self.texts.append(text)
-        self._grams.append(grams)
+        self._grams.append(of_text)
         self._nearest.append(new)
 
     def most_crowded(self) -> list[int]:
@@ -64,8 +64,3 @@ def crowd_of(texts: Sequence[str], known: Crowd | None) -> Crowd:
     for text in recent[len(known.texts) :]:
         known.add(text)
     return known
-
-
-def _grams(text: str) -> set[str]:
-    folded = fold(text)
-    return {folded[i : i + 4] for i in range(len(folded) - 3)} or {folded}

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from polydistill.params import TeacherParams
-from polydistill.teachers.asking import Source, ask, ask_all
+from polydistill.teachers.asking import ask, ask_all
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply, Teacher
 from polydistill.teachers.budget import Budget, ledger
 from polydistill.teachers.canary import follows_schema
@@ -18,7 +18,6 @@ __all__ = [
     "Journal",
     "Outcome",
     "Reply",
-    "Source",
     "Teacher",
     "Usage",
     "ask",

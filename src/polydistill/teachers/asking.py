@@ -37,7 +37,7 @@ _REPLIES_PER_TURN = 1000  # from the journal, before others get a turn
 Faults = Callable[[ChatRequest, Reply], Sequence[str]]
 
 
-class Source(Protocol):
+class RequestSource(Protocol):
     """What there is to ask. Its methods are called from one thread, and never twice for a request."""
 
     @property
@@ -51,7 +51,7 @@ class Source(Protocol):
         """Take in what came of a request."""
 
 
-class ListSource:
+class RequestList:
     """Asks the requests of a list; `outcomes` holds what came of each, by its id."""
 
     def __init__(self, requests: Sequence[ChatRequest]) -> None:
@@ -69,7 +69,7 @@ class ListSource:
 
 
 async def ask(
-    source: Source,
+    source: RequestSource,
     teacher: Teacher,
     journal: Journal,
     params: TeacherParams,
@@ -114,7 +114,7 @@ async def ask_all(
     faults_of: Faults | None = None,
 ) -> dict[str, Outcome]:
     """Return what came of each request, by its id; arguments and errors as of `ask`."""
-    source = ListSource(requests)
+    source = RequestList(requests)
     await ask(source, teacher, journal, params, budget, faults_of)
     return source.outcomes
 
@@ -122,7 +122,7 @@ async def ask_all(
 class _Asking:
     def __init__(
         self,
-        source: Source,
+        source: RequestSource,
         teacher: Teacher,
         journal: Journal,
         params: TeacherParams,

@@ -6,7 +6,7 @@ import logging
 from polydistill.errors import TeacherError
 from polydistill.params import BudgetParams, TeacherParams
 from polydistill.prompts import render
-from polydistill.teachers.asking import ListSource, ask
+from polydistill.teachers.asking import RequestList, ask
 from polydistill.teachers.base import ChatRequest, Failure, Reply, Teacher
 from polydistill.teachers.journal import Journal
 
@@ -34,7 +34,7 @@ async def follows_schema(teacher: Teacher, journal: Journal, params: TeacherPara
         return teacher.structured
     with_schema = ChatRequest("canary/0", "canary", render("canary"), 0.0, 0, _SCHEMA)
     without = ChatRequest("canary/1", "canary", render("canary"), 0.0, 0)
-    source = ListSource([with_schema])
+    source = RequestList([with_schema])
     if journal.get(without.digest(teacher.models["canary"], teacher.revision)) is None:
         try:
             await ask(source, teacher, journal, params, budget)
@@ -43,7 +43,7 @@ async def follows_schema(teacher: Teacher, journal: Journal, params: TeacherPara
             if not (isinstance(outcome, Failure) and outcome.refused):
                 raise
             # Refused for the schema, or for something else that ails every request?
-            await ask(ListSource([without]), teacher, journal, params, budget)
+            await ask(RequestList([without]), teacher, journal, params, budget)
     reply = source.outcomes.get(with_schema.id)
     structured = isinstance(reply, Reply) and _is_canary(reply.text)
     if not structured:

@@ -52,7 +52,7 @@ class Usage:
         self.requests += 1
         self.retries += max(0, outcome.tries - 1)
         self.sent += outcome.tries
-        self.seconds += outcome.seconds
+        self.seconds += round(outcome.seconds, 3)  # as a journal has it, so that another run counts the same
         if isinstance(outcome, Failure):
             self.failed += 1
             self.failures[outcome.cause] += 1

@@ -18,14 +18,7 @@ from polydistill.teachers.base import BusyError
 DEAD = r"stopped asking after 10 failed requests in a row; is the teacher up and well\? Run again to go on from here"
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "journal.jsonl"
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def answered(outcomes: dict[str, Outcome]) -> int:

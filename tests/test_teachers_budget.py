@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from asks import PLAN, Fake, asked, asked_of, budget, hurry, lines_of, numbered, teacher_params
+from asks import PLAN, Fake, asked, asked_of, budget, lines_of, numbered, teacher_params
 from chat_server import chat_server
 from polydistill.errors import TeacherError
 from polydistill.teachers import Budget, ChatRequest, Journal, Reply, Usage, ask_all, ledger
@@ -12,14 +12,7 @@ from polydistill.teachers import Budget, ChatRequest, Journal, Reply, Usage, ask
 PRICES = {"prompt_price": 1000.0, "completion_price": 3000.0}
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "journal.jsonl"
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def tokens_of(journal: Path) -> tuple[int, int]:

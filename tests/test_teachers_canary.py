@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from asks import NO_LIMITS, PLAN, budget, hurry, lines_of, teacher_params
+from asks import NO_LIMITS, PLAN, budget, lines_of, teacher_params
 from build import build_prepared
 from chat_server import ChatServer, chat_server
 from polydistill.errors import TeacherError
@@ -13,15 +13,7 @@ from polydistill.params import BudgetParams, FilterParams, GenerateParams, check
 from polydistill.teachers import Journal, follows_schema, open_teacher
 from spaces import SEEDS, settings
 
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "journal.jsonl"
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch)
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def follows(server: ChatServer, journal: Path, limits: BudgetParams = NO_LIMITS, **changes: Any) -> bool:

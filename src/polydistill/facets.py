@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -16,9 +15,9 @@ from polydistill.errors import DataError, ParamsError, PolydistillError, Teacher
 from polydistill.files import explained, new_file, read_yaml
 from polydistill.params import BudgetParams, TeacherParams, check
 from polydistill.prompts import render
-from polydistill.replies import FAULTS, faults_of
+from polydistill.replies import FAULTS, MAX_CHARS, faults_of
 from polydistill.replies.faults import reply_faults
-from polydistill.replies.parsing import answer_of
+from polydistill.replies.parsing import OBJECT, answer_of
 from polydistill.task import Facets, Task, language_name, load_task
 from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Teacher, ask, open_teacher
 from polydistill.teachers.asking import RequestList
@@ -31,8 +30,6 @@ FEW, MANY, MANY_TOPICS = 4, 6, 10
 
 _MOST = 20  # values that are taken of one list; what is beyond is left out
 _MOST_CHARS = 120  # of one value
-_MOST_REPLY_CHARS = 1_000_000
-_OBJECT = re.compile(r'\{\s*["}]')
 _COMMENT = "# What texts may differ in, as the teacher proposed it; `diverse` combines these. Change it as you like."
 
 
@@ -88,10 +85,10 @@ def read_facets(reply: str, task: Task) -> Facets:
 
 def _first_object(reply: str) -> dict[str, Any]:
     """Return the first JSON object in the reply; words, thoughts or a Markdown fence around it do no harm."""
-    if len(reply) > _MOST_REPLY_CHARS:
+    if len(reply) > MAX_CHARS:
         raise PolydistillError(f"the teacher's facets are {len(reply)} characters long, which nobody asked for")
     answer, _ = answer_of(reply)
-    start = _OBJECT.search(answer)
+    start = OBJECT.search(answer)
     if start is None:
         raise PolydistillError("the teacher answered without facets: no JSON object; run it again")
     try:

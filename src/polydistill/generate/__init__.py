@@ -19,7 +19,7 @@ from polydistill.params import BudgetParams, FilterParams, GenerateParams, Teach
 from polydistill.prompts import prompt_hash
 from polydistill.records import SAMPLE, Record, Source, read_records, to_row, write_rows
 from polydistill.replies import FAULTS, faults_of, read_texts
-from polydistill.strategies import open_strategy
+from polydistill.strategies import Strategy, open_strategy
 from polydistill.task import Task
 from polydistill.teachers import (
     Journal,
@@ -70,12 +70,12 @@ def run_generate(
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     task, language = Task.model_validate(facts["task"]), facts["language"]
     seeds = read_records(prepared / "seeds.parquet")
-    open_strategy(task, language, seeds, params)  # what it lacks is said before anything is asked
+    strategy = open_strategy(task, language, seeds, params)  # what it lacks is said before anything is asked
     check_target(record_to)
 
     async def run() -> None:
         async with open_teacher(teacher_params, recording) as teacher:
-            plan_facts = _plan_facts(task, language, seeds, params, checks, teacher)
+            plan_facts = _plan_facts(task, language, seeds, strategy, params, checks, teacher)
             paid = teacher.kind != "recorded"
             path = journal_path(generated, params.strategy, paid=paid)
             with Journal(path, plan_facts, paid=paid) as journal:
@@ -153,6 +153,7 @@ def _plan_facts(
     task: Task,
     language: str,
     seeds: Sequence[Record],
+    strategy: Strategy,
     params: GenerateParams,
     checks: FilterParams,
     teacher: Teacher,
@@ -169,7 +170,7 @@ def _plan_facts(
     }
     facts |= {name: getattr(params, name) for name in ("strategy", "temperature", "seed")}
     facts |= {name: getattr(params, name) for name in ("texts_per_request", "seeds_per_request")}
-    if params.strategy == "diverse":
+    if strategy.ahead is not None:
         # Its prompts name accepted texts, so they depend on what is accepted.
         facts["facets"] = _hash(task.facets.model_dump() if task.facets else None)
         facts |= {"self_revision": params.self_revision, "filter": checks.model_dump()}

@@ -27,7 +27,7 @@ def _integer(digits: str) -> int | None:
 
 # Not strict: a raw control character in a string is no reason to lose the other strings.
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_unique, parse_int=_integer)
-_OBJECT = re.compile(r'\{\s*["}]')
+OBJECT = re.compile(r'\{\s*["}]')
 
 # A full stop, a bracket or a colon, as in "10." but not as in "10.30" or "10:30". The number may be in any decimal
 # digits, and marks of direction may precede it.
@@ -53,7 +53,7 @@ def find_list(text: str, key: str) -> tuple[list[Any] | None, list[str]]:
     """
     found, around = [], []
     end = 0
-    while start := _OBJECT.search(text, end):
+    while start := OBJECT.search(text, end):
         around.append(text[end : start.start()])
         try:
             content, end = _DECODER.raw_decode(text, start.start())

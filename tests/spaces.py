@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from polydistill.params import FilterParams, check
 from polydistill.records import text_id
 
 REPOSITORY = Path(__file__).parents[1]
@@ -71,6 +72,11 @@ def settings(**changes: Any) -> dict[str, Any]:
             section = section[part]
         section[last] = value
     return content
+
+
+def filter_params(**changes: Any) -> FilterParams:
+    """Return the repository's section `filter`, with changes."""
+    return check(FilterParams, settings()["filter"] | changes, "test")
 
 
 def write_csv(path: Path, texts: Mapping[str, Sequence[str]]) -> None:

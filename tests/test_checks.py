@@ -2,17 +2,10 @@ import pytest
 
 from polydistill.checks import REASONS, first_fault, text_checks
 from polydistill.checks.language import language_rule
-from polydistill.params import FilterParams
+from spaces import filter_params
 
-PARAMS = FilterParams(
-    min_chars=5,
-    max_chars=90,
-    max_repetition=0.5,
-    min_language_prob=0.1,
-    min_language_chars=10,
-    near_duplicate=0.7,
-)
-CHECKS = text_checks(PARAMS, language_rule("sl", ["sl"], min_probability=0.1, min_letters=10))
+PARAMS = filter_params(max_chars=90)
+CHECKS = text_checks(PARAMS, language_rule("sl", ["sl"], PARAMS))
 
 
 @pytest.mark.parametrize(

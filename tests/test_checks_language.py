@@ -1,10 +1,12 @@
 import pytest
 
 from polydistill.checks.language import LanguageRule, language_rule
+from spaces import filter_params
 
 
 def rule_for(wanted: str, *, min_letters: int = 10, min_probability: float = 0.1) -> LanguageRule:
-    return language_rule(wanted, ["sl", "sw", "az"], min_probability=min_probability, min_letters=min_letters)
+    params = filter_params(min_language_prob=min_probability, min_language_chars=min_letters)
+    return language_rule(wanted, ["sl", "sw", "az"], params)
 
 
 @pytest.mark.parametrize(
@@ -49,12 +51,12 @@ def test_both_must_hold_another_language_is_likelier_and_the_wanted_one_unlikely
 
 
 def test_a_region_and_a_script_in_the_tag_do_no_harm() -> None:
-    rule = language_rule("sl-Latn-SI", ["sl-Latn-SI"], min_probability=0.1, min_letters=10)
+    rule = language_rule("sl-Latn-SI", ["sl-Latn-SI"], filter_params())
     assert rule("Rada bi se naročila na pregled pri zdravnici.") is None
     assert rule("What time do you open on Saturdays?")
 
 
 def test_nothing_is_found_for_a_language_that_the_identifier_lacks() -> None:
-    rule = language_rule("ckb", ["ckb", "sl"], min_probability=0.1, min_letters=10)
+    rule = language_rule("ckb", ["ckb", "sl"], filter_params())
     assert not rule.known
     assert rule("What time do you open on Saturdays?") is None

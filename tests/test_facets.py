@@ -6,10 +6,11 @@ import pytest
 import yaml
 
 from asks import NO_LIMITS, teacher_params
-from chat_server import chat_server
-from polydistill.errors import DataError, PolydistillError, TeacherError
+from chat_server import ChatServer, chat_server
+from polydistill.errors import DataError, TeacherError
 from polydistill.facets import append_facets, facets_request, read_facets, require_no_facets, run_facets
 from polydistill.task import Facets, Task, load_task
+from polydistill.teachers import Reply
 from spaces import TASK, write_yaml
 
 DEMO = Task.model_validate(TASK)
@@ -26,8 +27,17 @@ def answer(**changes: Any) -> str:
     return json.dumps({**ANSWER, **changes})
 
 
+def read(reply: str) -> Facets:
+    return read_facets(Reply(reply, "stop"), DEMO)
+
+
+def asked_for_facets(server: ChatServer) -> list[dict[str, Any]]:
+    """Return the requests without the canary."""
+    return [chat for chat in server.chats() if "You plan training data" in chat["messages"][0]["content"]]
+
+
 def test_the_request_tells_the_task_and_asks_for_topics_of_each_label() -> None:
-    request = facets_request(DEMO)
+    request = facets_request(DEMO, structured=True)
     assert (request.id, request.purpose) == ("facets/demo/0", "facets")
     assert "- hours: asks when the clinic is open" in request.content
     assert "Slovenian, Azerbaijani" in request.content
@@ -47,7 +57,7 @@ def test_the_request_tells_the_task_and_asks_for_topics_of_each_label() -> None:
     ],
 )
 def test_facets_are_read_whatever_stands_around_them(reply: str) -> None:
-    assert read_facets(reply, DEMO) == FACETS
+    assert read(reply) == FACETS
 
 
 def test_what_cannot_be_used_is_left_out() -> None:
@@ -65,24 +75,26 @@ def test_what_cannot_be_used_is_left_out() -> None:
         "hidden\u202e",
         "a\nstudent",
     ]
-    assert read_facets(answer(speakers=speakers), DEMO).speakers == ["a parent", "a student"]
+    assert read(answer(speakers=speakers)).speakers == ["a parent", "a student"]
 
 
 def test_of_a_list_without_end_the_first_values_are_taken() -> None:
-    assert read_facets(answer(lengths=[f"{i} words" for i in range(1_000)]), DEMO).lengths[-1] == "19 words"
+    assert read(answer(lengths=[f"{i} words" for i in range(1_000)])).lengths[-1] == "19 words"
 
 
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        pytest.param("", "no JSON object", id="empty"),
+        pytest.param("", "the reply is empty", id="empty"),
         pytest.param("I cannot help with that.", "no JSON object", id="refusal"),
         pytest.param("[1, 2]", "no JSON object", id="list"),
-        pytest.param(answer()[:-30], "broken JSON, perhaps cut off", id="cut off"),
-        pytest.param('{"lengths": ' + "[" * 100_000, "broken JSON", id="deep"),
-        pytest.param('{"lengths": ' + "9" * 5_000 + "}", "broken JSON", id="endless number"),
-        pytest.param(" " * 1_000_001, "1000001 characters long", id="huge"),
-        pytest.param("{}", "lengths 0, registers 0, speakers 0, topics.book 0, topics.hours 0", id="nothing in it"),
+        pytest.param(answer()[:-30], "the JSON in the reply is not valid", id="cut off"),
+        pytest.param('{"lengths": ' + "[" * 100_000, "the reply is one piece over and over", id="deep"),
+        pytest.param('{"topics": {}, "lengths": ' + "9" * 5_000 + "}", "lengths 0", id="endless number"),
+        pytest.param(" " * 1_000_001, "the reply is longer than 1,000,000 characters", id="huge"),
+        pytest.param("{}", "the reply is not of the form that was asked for", id="nothing in it"),
+        pytest.param(answer() + answer(), "the reply answers twice", id="twofold"),
+        pytest.param('{"topics": {}}', "lengths 0, registers 0, speakers 0, topics.book 0, topics.hours 0", id="none"),
         pytest.param(answer(lengths=["a word"]), "usable values in lengths 1, and 2 are needed", id="one length"),
         pytest.param(answer(lengths="short, long"), "lengths 0", id="no list"),
         pytest.param(answer(topics=["a", "b"]), "topics.book 0, topics.hours 0", id="topics of no label"),
@@ -91,8 +103,8 @@ def test_of_a_list_without_end_the_first_values_are_taken() -> None:
     ],
 )
 def test_a_reply_without_facets_is_told(reply: str, message: str) -> None:
-    with pytest.raises(PolydistillError) as error:
-        read_facets(reply, DEMO)
+    with pytest.raises(TeacherError) as error:
+        read(reply)
     assert message in str(error.value)
 
 
@@ -173,9 +185,41 @@ def test_a_server_that_takes_no_schema_is_asked_without_one(tmp_path: Path) -> N
     write_yaml(path, TASK)
     with chat_server(reject_schema=True) as server:
         run_facets(path, tmp_path / "facets.jsonl", teacher_params(server), NO_LIMITS)
-    assert ["response_format" in chat for chat in server.chats()] == [True, False]
+    assert ["response_format" in chat for chat in asked_for_facets(server)] == [False]
     assert load_task(path).facets is not None
     assert not (tmp_path / "facets.jsonl").exists()
+
+
+def test_a_reply_of_no_use_is_kept_and_another_asked_for(tmp_path: Path) -> None:
+    path, journal = tmp_path / "task.yaml", tmp_path / "facets.jsonl"
+    write_yaml(path, TASK)
+    with chat_server(content="I would rather not.") as server:
+        for said in (1, 2):
+            with pytest.raises(TeacherError, match="no JSON object"):
+                run_facets(path, journal, teacher_params(server), NO_LIMITS)
+            assert [chat["seed"] for chat in asked_for_facets(server)] == list(range(said))
+        server.set()
+        run_facets(path, journal, teacher_params(server), NO_LIMITS)
+        assert [chat["seed"] for chat in asked_for_facets(server)] == [0, 1, 2]
+    assert load_task(path).facets is not None
+    assert not journal.exists()
+
+
+def test_a_reply_that_came_before_a_kill_is_not_paid_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, journal = tmp_path / "task.yaml", tmp_path / "facets.jsonl"
+    write_yaml(path, TASK)
+    with chat_server() as server:
+        with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+            killed.setattr("polydistill.facets.append_facets", interrupted)
+            run_facets(path, journal, teacher_params(server), NO_LIMITS)
+        assert load_task(path).facets is None
+        run_facets(path, journal, teacher_params(server), NO_LIMITS)
+        assert len(asked_for_facets(server)) == 1
+    assert load_task(path).facets is not None
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(("status", "count"), [(400, 2), (401, 1), (503, 2)])

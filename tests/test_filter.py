@@ -10,17 +10,10 @@ from polydistill.checks.language import language_rule
 from polydistill.errors import DataError
 from polydistill.files import digest, read_json, write_json
 from polydistill.filter import build_checks, run_filter
-from polydistill.params import FilterParams
 from polydistill.records import REJECTED, SAMPLE, read_records, read_rows, write_rows
+from spaces import filter_params
 
-PARAMS = FilterParams(
-    min_chars=5,
-    max_chars=90,
-    max_repetition=0.5,
-    min_language_prob=0.1,
-    min_language_chars=10,
-    near_duplicate=0.7,
-)
+PARAMS = filter_params(max_chars=90)
 SEEDS = {"book": ["Naročite me na pregled, prosim."], "hours": ["Kdaj odprete v soboto?"]}
 TESTS = {"hours": ["Do kdaj je danes odprt laboratorij?"]}
 GOOD = {
@@ -184,5 +177,5 @@ def test_a_missing_input_names_the_step_that_writes_it(tmp_path: Path) -> None:
 
 
 def test_checks_run_in_the_order_of_the_reasons() -> None:
-    language = language_rule("sl", ["sl"], min_probability=0.1, min_letters=10)
+    language = language_rule("sl", ["sl"], PARAMS)
     assert list(build_checks(PARAMS, language, seeds=[], tests=[], self_revision=True)) == list(REASONS)

@@ -13,11 +13,11 @@ from polydistill.checks import text_checks
 from polydistill.checks.language import language_rule
 from polydistill.generate import open_plan
 from polydistill.generate.quota import Quota, label_and_number
-from polydistill.params import FilterParams, GenerateParams, check
+from polydistill.params import GenerateParams, check
 from polydistill.records import Record, Source
 from polydistill.task import Task
 from polydistill.teachers import ChatRequest, Failure, Outcome, Reply
-from spaces import FACETS, SEEDS, TASK, settings
+from spaces import FACETS, SEEDS, TASK, filter_params, settings
 
 SEED_RECORDS = [Record(text, label, "sl", "seed", Source()) for label in SEEDS for text in SEEDS[label]]
 YES = {"language": True, "label": True, "natural": True, "decision": "accept", "text": "", "reason": ""}
@@ -28,8 +28,8 @@ Answer = Callable[[ChatRequest], Outcome]
 
 def open_quota(**changes: Any) -> Quota:
     params = check(GenerateParams, settings()["generate"] | {"self_revision": False} | changes, "test")
-    checks = check(FilterParams, settings()["filter"], "test")
-    rule = language_rule("sl", ["sl"], min_probability=0.1, min_letters=10)
+    checks = filter_params()
+    rule = language_rule("sl", ["sl"], checks)
     plan = open_plan(Task.model_validate(TASK | {"facets": FACETS}), "sl", SEED_RECORDS, params, structured=True)
     texts = text_checks(checks, rule)
     return Quota(plan, SEED_RECORDS, texts, checks.near_duplicate, lambda request: request.digest("tape", ""))

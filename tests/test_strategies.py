@@ -1,14 +1,20 @@
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import polydistill
 from polydistill.errors import DataError, ParamsError
-from polydistill.params import GenerateParams
+from polydistill.params import STRATEGIES, GenerateParams, check
 from polydistill.records import Record, Source
-from polydistill.strategies import STRATEGIES, Strategy, open_strategy
-from polydistill.strategies.crowd import WINDOW
+from polydistill.strategies import Strategy, open_strategy
+from polydistill.strategies._crowd import WINDOW
 from polydistill.strategies.diverse import AVOID
 from polydistill.task import Task
 from spaces import TASK, settings
@@ -46,14 +52,30 @@ def avoided(accepted: Sequence[str]) -> tuple[str, ...]:
     return strategy("diverse").guide(BOOK, 9, accepted).avoid
 
 
-def test_the_parameters_know_each_strategy() -> None:
-    assert get_args(GenerateParams.model_fields["strategy"].annotation) == tuple(STRATEGIES)
+@pytest.mark.parametrize("name", ["best", "base", "_base", "", "Plain"])
+def test_a_strategy_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ParamsError, match=f"strategy: '{name}' is no strategy; there are diverse, plain"):
+        check(GenerateParams, {**settings()["generate"], "strategy": name}, "params.yaml")
 
 
-def test_a_strategy_that_is_not_there_is_refused() -> None:
-    params = GenerateParams.model_construct(strategy="best")
-    with pytest.raises(ParamsError, match="there is no `best`; there are plain, diverse"):
-        open_strategy(Task.model_validate(TASK), "sl", [], params)
+def test_a_new_strategy_is_one_file(tmp_path: Path) -> None:
+    package = tmp_path / "polydistill"
+    shutil.copytree(Path(polydistill.__file__).parent, package)
+    (package / "strategies/terse.py").write_text(
+        "from polydistill.strategies import Guidance\n"
+        "class Terse:\n"
+        "    ahead = None\n"
+        "    def __init__(self, task, language, seeds, params): pass\n"
+        "    def guide(self, label, number, accepted): return Guidance((), ('three words',))\n"
+    )
+    section = {**settings()["generate"], "strategy": "terse"}
+    code = (
+        "from polydistill.params import GenerateParams; from polydistill.strategies import open_strategy\n"
+        f"print(open_strategy(None, 'sl', [], GenerateParams(**{section})).guide(None, 0, ()).attributes)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout == "('three words',)\n"
 
 
 def test_diverse_says_what_to_run_where_the_task_has_no_facets() -> None:

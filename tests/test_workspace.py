@@ -184,8 +184,10 @@ def test_cells_have_their_rooms(tmp_path: Path) -> None:
 def test_tasks_are_those_of_the_cells(tmp_path: Path) -> None:
     params = load_params(build_workspace(tmp_path) / "params.yaml")
     workspace = Workspace(tmp_path, params.model_copy(update={"cells": ["demo/sl", "shop/sl", "demo/az"]}))
-    assert workspace.tasks() == ["demo", "shop"]
-    assert workspace.tasks(["shop"]) == ["shop"]
+    assert [task.name for task in workspace.tasks()] == ["demo", "shop"]
+    (shop,) = workspace.tasks(["shop"])
+    assert shop.file == tmp_path / "data" / "shop" / "task.yaml"
+    assert shop.facets_journal == tmp_path / "work" / "shop" / "facets.jsonl"
     with pytest.raises(ParamsError, match=r"no cell of params\.yaml:cells is of the task mail; there are demo, shop"):
         workspace.tasks(["mail"])
 

@@ -107,7 +107,7 @@ def _recordable(cells: Sequence[Any], record_to: Path | None) -> Sequence[Any]:
 
 
 def _each(step: str, cells: Iterable[Any], run: Callable[[Any], None]) -> None:
-    """Run a step on each cell; one that fails does not keep the others from running."""
+    """Run a step on each cell, or task; one that fails does not keep the others from running."""
     failures: dict[str, PolydistillError] = {}
     for cell in cells:
         _where.set(f"{step} {cell.name}")
@@ -426,15 +426,15 @@ def facets(workspace: Any, tasks: tuple[str, ...]) -> None:
     """Have the teacher propose what texts may differ in.
 
     Adds a block `facets` to data/TASK/task.yaml, for you to edit; `generate.strategy: diverse` combines what stands
-    there.
+    there. Where no task is named, those that have one are passed over.
     """
-    from polydistill.facets import run_facets
+    from polydistill.facets import has_facets, run_facets
 
     params = workspace.params
-    for task in workspace.tasks(tasks):
-        _where.set(f"facets {task}")
-        journal = workspace.root / "work" / task / "facets.jsonl"
-        run_facets(workspace.root / "data" / task / "task.yaml", journal, params.teacher, params.budget)
+    chosen = [task for task in workspace.tasks(tasks) if tasks or not has_facets(task.file)]
+    if not chosen:
+        log.info("every task has facets; edit them in its task.yaml, or delete the block there to have new ones")
+    _each("facets", chosen, lambda task: run_facets(task.file, task.facets_journal, params.teacher, params.budget))
 
 
 @cli.command("import-paper")

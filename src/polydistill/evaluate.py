@@ -22,15 +22,13 @@ from polydistill.scores import accuracy, interval, macro_f1, resample_counts, to
 from polydistill.task import Task
 from polydistill.teachers import (
     ChatRequest,
-    Journal,
     Outcome,
     Reply,
     ask_all,
     check_target,
-    journal_path,
     ledger,
+    open_journal,
     open_teacher,
-    recorded_to,
 )
 
 log = logging.getLogger(__name__)
@@ -188,10 +186,8 @@ async def _ask_labels(
             "revision": teacher.revision,
             "prompts": {"zero-shot": prompt_hash("zero-shot")},
         }
-        paid = teacher.kind != "recorded"
-        with Journal(journal_path(evaluated, "zero-shot", paid=paid), plan, paid=paid) as journal:
-            with recorded_to(record_to, journal, teacher, texts=False):
-                outcomes = await ask_all(requests, teacher, journal, params, budget, faults_of)
+        with open_journal(evaluated, "zero-shot", plan, teacher, record_to, texts=False) as journal:
+            outcomes = await ask_all(requests, teacher, journal, params, budget, faults_of)
             usage = ledger(journal.usage, budget)
     answers = [_read_answer(outcomes[request.id], task, language) for request in requests]
     return {"model": teacher.models["zero-shot"], "answers": answers, "usage": usage}

@@ -1,26 +1,22 @@
 """What a task's texts may differ in: the teacher proposes it once, task.yaml keeps it, and the user edits it there."""
 
 import asyncio
-import json
 import logging
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from polydistill.errors import DataError, ParamsError, PolydistillError, TeacherError
+from polydistill.errors import DataError, ParamsError, TeacherError
 from polydistill.files import explained, new_file, read_yaml
 from polydistill.params import BudgetParams, TeacherParams, check
 from polydistill.prompts import render
-from polydistill.replies import FAULTS, MAX_CHARS, faults_of
-from polydistill.replies.faults import reply_faults
-from polydistill.replies.parsing import OBJECT, answer_of
+from polydistill.replies import FAULTS, faults_of, reply_faults
+from polydistill.replies.parsing import answer_of, find_object
 from polydistill.task import Facets, Task, language_name, load_task
-from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Teacher, ask, open_teacher
-from polydistill.teachers.asking import RequestList
+from polydistill.teachers import ChatRequest, Journal, Reply, ask_all, follows_schema, open_teacher
 from polydistill.text import fold
 
 log = logging.getLogger(__name__)
@@ -33,8 +29,11 @@ _MOST_CHARS = 120  # of one value
 _COMMENT = "# What texts may differ in, as the teacher proposed it; `diverse` combines these. Change it as you like."
 
 
-def facets_request(task: Task, *, seed: int = 0) -> ChatRequest:
-    """Return the one request that has a teacher propose the facets of a task."""
+def facets_request(task: Task, *, structured: bool, seed: int = 0) -> ChatRequest:
+    """Return a request that has a teacher propose the facets of a task; another seed is another try.
+
+    Without the schema, too, the prompt says which JSON it wants.
+    """
     content = render(
         "facets",
         task=task,
@@ -43,7 +42,8 @@ def facets_request(task: Task, *, seed: int = 0) -> ChatRequest:
         many=MANY,
         many_topics=MANY_TOPICS,
     )
-    return ChatRequest(f"facets/{task.name}/0", "facets", content, 0.7, seed, _schema(task))
+    schema = _schema(task) if structured else None
+    return ChatRequest(f"facets/{task.name}/{seed}", "facets", content, 0.7, seed, schema)
 
 
 def _schema(task: Task) -> dict[str, Any]:
@@ -61,44 +61,28 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_facets(reply: str, task: Task) -> Facets:
+def read_facets(reply: Reply, task: Task) -> Facets:
     """Return the facets in a teacher's reply; a value that cannot be used, or stands twice, is left out.
 
     Raises:
-        PolydistillError: If the reply holds no facets, or fewer than two values of one; the message lists it all.
+        TeacherError: If the reply holds no facets, or fewer than two values of one; the message lists it all.
     """
-    content = _first_object(reply)
-    asked = content.get("topics")
-    topics = asked if isinstance(asked, dict) else {}
+    faults = reply_faults(reply)
+    content, found = (None, faults) if faults else find_object(answer_of(reply.text)[0], "topics")
+    if content is None:
+        raise TeacherError(f"the teacher's facets cannot be used: {FAULTS[found[0]]}; run it again")
+    topics = content["topics"] if isinstance(content["topics"], dict) else {}
     lists = {name: content.get(name) for name in ("lengths", "registers", "speakers")}
     lists |= {f"topics.{name}": topics.get(name) for name in task.label_names}
-    found = {name: _usable(values) if isinstance(values, list) else [] for name, values in lists.items()}
-    short = [f"{name} {len(values)}" for name, values in found.items() if len(values) < 2]
+    usable = {name: _usable(values) if isinstance(values, list) else [] for name, values in lists.items()}
+    short = [f"{name} {len(values)}" for name, values in usable.items() if len(values) < 2]
     if short:
-        raise PolydistillError(
+        raise TeacherError(
             f"the teacher's facets cannot be used, usable values in {', '.join(short)}, and 2 are needed; "
             "run it again, or write the block `facets` in task.yaml by hand"
         )
-    of_labels = {name: found.pop(f"topics.{name}") for name in task.label_names}
-    return check(Facets, {**found, "topics": of_labels}, "the teacher's facets")
-
-
-def _first_object(reply: str) -> dict[str, Any]:
-    """Return the first JSON object in the reply; words, thoughts or a Markdown fence around it do no harm."""
-    if len(reply) > MAX_CHARS:
-        raise PolydistillError(f"the teacher's facets are {len(reply)} characters long, which nobody asked for")
-    answer, _ = answer_of(reply)
-    start = OBJECT.search(answer)
-    if start is None:
-        raise PolydistillError("the teacher answered without facets: no JSON object; run it again")
-    try:
-        found, _ = json.JSONDecoder(strict=False).raw_decode(answer, start.start())
-    except (ValueError, RecursionError) as exc:  # not JSONDecodeError alone: numbers of thousands of digits
-        raise PolydistillError(
-            "the teacher's facets are broken JSON, perhaps cut off; run it again, or raise teacher.max_tokens"
-        ) from exc
-    content: dict[str, Any] = found
-    return content
+    of_labels = {name: usable.pop(f"topics.{name}") for name in task.label_names}
+    return check(Facets, {**usable, "topics": of_labels}, "the teacher's facets")
 
 
 def _usable(values: Iterable[Any]) -> list[str]:
@@ -116,6 +100,16 @@ def _usable(values: Iterable[Any]) -> list[str]:
     return list(usable.values())
 
 
+def has_facets(path: Path) -> bool:
+    """Say whether a task.yaml has the key `facets`, be it empty.
+
+    Raises:
+        DataError: If there is no such file, or it is no YAML.
+    """
+    content = read_yaml(path)
+    return isinstance(content, dict) and "facets" in content
+
+
 def require_no_facets(path: Path) -> Task:
     """Return the task of a task.yaml without facets; to be asked before the teacher is.
 
@@ -123,7 +117,7 @@ def require_no_facets(path: Path) -> Task:
         PolydistillError: If the file is missing or wrong, or holds facets.
     """
     task = load_task(path)
-    if "facets" in read_yaml(path):
+    if has_facets(path):
         raise DataError(f"{path} holds facets already; edit them there, or delete the block `facets` to have new ones")
     return task
 
@@ -160,48 +154,40 @@ def run_facets(task_file: Path, journal: Path, params: TeacherParams, budget: Bu
 
     Args:
         task_file: The task.yaml.
-        journal: File that keeps the teacher's reply until it stands in task.yaml, or proves of no use.
+        journal: File that keeps the teacher's replies until facets stand in task.yaml.
         params: Section `teacher` of params.yaml; a recorded teacher proposes nothing.
         budget: Section `budget` of params.yaml.
 
     Raises:
-        PolydistillError: If there are facets already, the teacher cannot be asked, or its reply is of no use.
+        PolydistillError: If there are facets already, the teacher cannot be asked, or its reply is of no use; another
+            run asks for another reply.
     """
-    request = facets_request(require_no_facets(task_file))
+    task = require_no_facets(task_file)
     if params.kind == "recorded":
         raise ParamsError(
             "a recorded teacher proposes no facets; set params.yaml:teacher to a server, or write the block `facets` "
             f"in {task_file} by hand"
         )
 
-    async def ask_for(request: ChatRequest, teacher: Teacher, opened: Journal) -> Outcome:
-        source = RequestList([request])
-        try:
-            await ask(source, teacher, opened, params, budget, faults_of)
-        except TeacherError:
-            outcome = source.outcomes.get(request.id)
-            if request.schema is None or not (isinstance(outcome, Failure) and outcome.refused):
-                raise
-            # Refused for the schema? Without one the prompt still says which JSON it wants.
-            return await ask_for(replace(request, schema=None), teacher, opened)
-        return source.outcomes[request.id]
-
-    async def propose() -> Outcome:
+    async def propose() -> Facets:
         async with open_teacher(params, task_file.with_name("recording.jsonl")) as teacher:
-            plan = {"model": teacher.models.get("facets"), "revision": teacher.revision}
-            with Journal(journal, plan, paid=teacher.kind != "recorded") as opened:
-                return await ask_for(request, teacher, opened)
+            plan = {"model": teacher.models["facets"], "revision": teacher.revision}
+            with Journal(journal, plan) as opened:
+                structured = await follows_schema(teacher, opened, params, budget)
+                seed = 0
+                while True:
+                    request = facets_request(task, structured=structured, seed=seed)
+                    digest = request.digest(teacher.models["facets"], teacher.revision)
+                    known = opened.get(digest, params.max_tokens) is not None
+                    outcome = (await ask_all([request], teacher, opened, params, budget, faults_of))[request.id]
+                    assert isinstance(outcome, Reply)  # a failure would have been all there is, and told
+                    try:
+                        return read_facets(outcome, task)
+                    except TeacherError:
+                        if not known:
+                            raise
+                        seed += 1
 
-    outcome = asyncio.run(propose())
-    if isinstance(outcome, Failure):
-        raise TeacherError(f"the teacher proposed no facets: {outcome.cause}; run again")
-    try:
-        if faults := reply_faults(outcome):
-            raise TeacherError(f"the teacher's facets cannot be used: {FAULTS[faults[0]]}; run it again")
-        facets = read_facets(outcome.text, load_task(task_file))
-    except PolydistillError:
-        journal.unlink()  # or the next run would find the same reply
-        raise
-    append_facets(task_file, facets)
+    append_facets(task_file, asyncio.run(propose()))
     journal.unlink()
     log.info("%s has facets now: look them through, then set generate.strategy to `diverse`", task_file)

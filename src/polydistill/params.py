@@ -1,10 +1,11 @@
 """The settings of params.yaml: one section a step, each value checked, each field description its documentation."""
 
 import difflib
+import pkgutil
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from polydistill.errors import ParamsError
 from polydistill.files import read_yaml
@@ -17,6 +18,10 @@ StudentKind = Literal["linear"]
 ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored", "monitored-traffic")
 """The folders of work/ that hold all cells; the others are named after tasks."""
 
+
+_FILES = pkgutil.iter_modules([str(Path(__file__).parent / "strategies")])
+STRATEGIES = tuple(sorted(file.name for file in _FILES if not file.name.startswith("_")))
+"""The files in strategies/, one a strategy."""
 
 MAX_SEED = 2**31
 """Leaves room below 2**32, where numpy's and scikit-learn's seeds end, for the number of the run that is added."""
@@ -123,10 +128,16 @@ class PrepareParams(Section):
     )
 
 
+def _strategy(name: str) -> str:
+    if name not in STRATEGIES:
+        raise ValueError(f"{name!r} is no strategy; there are {', '.join(STRATEGIES)}")
+    return name
+
+
 class GenerateParams(Section):
     """Section `generate`."""
 
-    strategy: Literal["plain", "diverse"] = Field(
+    strategy: Annotated[str, AfterValidator(_strategy)] = Field(
         description="`plain`: the seeds alone guide the teacher, as in the paper; `diverse`: varied attributes too, "
         "and texts that it must not repeat."
     )

@@ -60,6 +60,24 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class TaskFiles:
+    """What a workspace has of one task in all its languages."""
+
+    root: Path
+    name: str
+
+    @property
+    def file(self) -> Path:
+        """The user's description of the task."""
+        return self.root / "data" / self.name / "task.yaml"
+
+    @property
+    def facets_journal(self) -> Path:
+        """The teacher's replies until facets stand in the file."""
+        return self.root / "work" / self.name / "facets.jsonl"
+
+
+@dataclass(frozen=True)
 class Workspace:
     """A folder with params.yaml, data/ and work/."""
 
@@ -84,7 +102,7 @@ class Workspace:
                 )
         return [Cell(self.root, *name.split("/")) for name in names or self.params.cells]
 
-    def tasks(self, names: Sequence[str] = ()) -> list[str]:
+    def tasks(self, names: Sequence[str] = ()) -> list[TaskFiles]:
         """Return the named tasks, or all that the cells are of.
 
         Raises:
@@ -94,7 +112,7 @@ class Workspace:
         for name in names:
             if name not in known:
                 raise ParamsError(f"no cell of params.yaml:cells is of the task {name}; there are {', '.join(known)}")
-        return list(names) or known
+        return [TaskFiles(self.root, name) for name in names or known]
 
     @contextmanager
     def gathered(self, name: str) -> Iterator[Path]:

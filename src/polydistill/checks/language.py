@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from polydistill.language import LanguageIdentifier, close_relatives, language_code
+from polydistill.params import FilterParams
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,16 @@ class LanguageRule:
         return f"{likeliest} {probabilities[likeliest]:.3f}, {self.wanted} {probabilities[self.wanted]:.3f}"
 
 
-def language_rule(wanted: str, of_task: Iterable[str], *, min_probability: float, min_letters: int) -> LanguageRule:
+def language_rule(wanted: str, of_task: Iterable[str], params: FilterParams) -> LanguageRule:
     """Return the rule for texts in `wanted`: the candidates are the task's languages, their relatives and English.
 
     Args:
         wanted: The BCP 47 tag of the language that was asked for.
         of_task: The tags of every language of the task.
-        min_probability: The wanted language must reach this where another one is likelier.
-        min_letters: Texts with fewer letters are not judged.
+        params: Section `filter` of params.yaml: from which probability on the wanted language passes though another one
+            is likelier, and how many letters it takes to judge.
     """
     codes = {language_code(tag) for tag in of_task} | {language_code(wanted)}
     relatives = {relative for code in codes for relative in close_relatives(code)}
     identifier = LanguageIdentifier(codes | relatives | {"en"})
-    return LanguageRule(language_code(wanted), identifier, min_probability, min_letters)
+    return LanguageRule(language_code(wanted), identifier, params.min_language_prob, params.min_language_chars)

@@ -165,12 +165,7 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     rows = read_rows(require_input(generated / "samples.parquet", "generate"), SAMPLE)
     samples = [Sample(to_record(row), row["decision"], row["verdict_reason"] or "") for row in rows]
     task = facts["task"]
-    language = language_rule(
-        facts["language"],
-        task["languages"],
-        min_probability=params.min_language_prob,
-        min_letters=params.min_language_chars,
-    )
+    language = language_rule(facts["language"], task["languages"], params)
     if not language.known:
         log.warning("py3langid does not know %s, so no text is rejected for its language", language.wanted)
     checks = build_checks(

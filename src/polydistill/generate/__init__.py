@@ -27,10 +27,9 @@ from polydistill.teachers import (
     ask,
     check_target,
     follows_schema,
-    journal_path,
     ledger,
+    open_journal,
     open_teacher,
-    recorded_to,
 )
 
 log = logging.getLogger(__name__)
@@ -76,13 +75,10 @@ def run_generate(
     async def run() -> None:
         async with open_teacher(teacher_params, recording) as teacher:
             plan_facts = _plan_facts(task, language, seeds, strategy, params, checks, teacher)
-            paid = teacher.kind != "recorded"
-            path = journal_path(generated, params.strategy, paid=paid)
-            with Journal(path, plan_facts, paid=paid) as journal:
-                with recorded_to(record_to, journal, teacher, texts=True):
-                    teacher.structured = await follows_schema(teacher, journal, teacher_params, budget)
-                    quota = open_quota(task, language, seeds, params, checks, teacher)
-                    await _fill(quota, generated, journal, teacher, teacher_params, budget)
+            with open_journal(generated, params.strategy, plan_facts, teacher, record_to, texts=True) as journal:
+                teacher.structured = await follows_schema(teacher, journal, teacher_params, budget)
+                quota = open_quota(task, language, seeds, params, checks, teacher)
+                await _fill(quota, generated, journal, teacher, teacher_params, budget)
 
     asyncio.run(run())
 
@@ -103,12 +99,7 @@ def open_quota(
     teacher: Teacher,
 ) -> Quota:
     """Return what there is to ask the teacher for a cell; raises as `open_strategy` does."""
-    rule = language_rule(
-        language,
-        task.languages,
-        min_probability=checks.min_language_prob,
-        min_letters=checks.min_language_chars,
-    )
+    rule = language_rule(language, task.languages, checks)
     return Quota(
         open_plan(task, language, seeds, params, structured=teacher.structured is not False),
         seeds,
@@ -126,8 +117,8 @@ async def _fill(
     teacher_params: TeacherParams,
     budget: BudgetParams,
 ) -> None:
-    def write_usage(*, complete: bool) -> dict[str, Any]:
-        usage = usage_facts(quota, journal, teacher, budget, complete=complete)
+    def write_usage(*, ended: bool) -> dict[str, Any]:
+        usage = usage_facts(quota, journal, teacher, budget, ended=ended)
         write_json(generated / "usage.json", usage)
         return usage
 
@@ -138,9 +129,9 @@ async def _fill(
         )
     except BaseException:
         with suppress(DataError):  # what stopped the asking is the news, perhaps a full disk
-            write_usage(complete=False)
+            write_usage(ended=False)
         raise
-    usage = write_usage(complete=any(label.accepted or label.unusable for label in quota.labels.values()))
+    usage = write_usage(ended=True)
     if not usage["texts"]["written"]:
         raise PolydistillError(
             f"no reply held a text: {usage['unreadable']}; is {teacher.models['generate']} a chat model?"
@@ -219,16 +210,20 @@ def _rows_of_part(
 
 
 def usage_facts(
-    quota: Quota, journal: Journal, teacher: Teacher, budget: BudgetParams, *, complete: bool
+    quota: Quota, journal: Journal, teacher: Teacher, budget: BudgetParams, *, ended: bool
 ) -> dict[str, Any]:
-    """Return the content of usage.json: what was asked and what it took, over all runs of the journal."""
+    """Return the content of usage.json: what was asked and what it took, over all runs of the journal.
+
+    It counts as complete once all was asked (`ended`) and came to a text at least.
+    """
     labels, judging = quota.labels.values(), quota.judging
     unreadable = sum((label.unreadable for label in labels), Counter())
     unusable = sum((label.unusable for label in labels), Counter())
     usable = sum(len(label.accepted) for label in labels)
+    written = usable + unusable.total()
     return {
         "schema_version": 2,
-        "complete": complete,
+        "complete": ended and written > 0,
         "teacher": {
             "kind": teacher.kind,
             "model": teacher.models.get("generate"),
@@ -239,7 +234,7 @@ def usage_facts(
         "purposes": ledger(journal.usage, budget),
         "texts": {
             "wanted": quota.plan.params.texts_per_label * len(quota.labels),
-            "written": usable + unusable.total(),
+            "written": written,
             "usable": usable,
         },
         "unusable": dict(sorted(unusable.items())),

@@ -27,7 +27,7 @@ def _integer(digits: str) -> int | None:
 
 # Not strict: a raw control character in a string is no reason to lose the other strings.
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_unique, parse_int=_integer)
-OBJECT = re.compile(r'\{\s*["}]')
+_OBJECT = re.compile(r'\{\s*["}]')
 
 # A full stop, a bracket or a colon, as in "10." but not as in "10.30" or "10:30". The number may be in any decimal
 # digits, and marks of direction may precede it.
@@ -46,30 +46,38 @@ def answer_of(text: str) -> tuple[str, list[str]]:
     return answer, []
 
 
-def find_list(text: str, key: str) -> tuple[list[Any] | None, list[str]]:
-    """Return the list under `key` of the one JSON object that has the key, and the faults on the way.
+def find_object(text: str, key: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the one JSON object that has the key, and the faults on the way.
 
     Objects are not looked for within broken ones, where a text that is quoted could pass for the answer.
     """
     found, around = [], []
     end = 0
-    while start := OBJECT.search(text, end):
+    while start := _OBJECT.search(text, end):
         around.append(text[end : start.start()])
         try:
             content, end = _DECODER.raw_decode(text, start.start())
         except (ValueError, RecursionError):
             return None, ["broken_json"]
         if isinstance(content, dict) and key in content:
-            found.append(content[key])
+            found.append(content)
         else:
             around.append("another object")
     if not end:
         return None, ["no_json"]
     if len(found) > 1:
         return None, ["twofold_json"]
-    if not found or not isinstance(found[0], list):
+    if not found:
         return None, ["wrong_shape"]
     return found[0], ["fenced"] if any(part.strip() for part in [*around, text[end:]]) else []
+
+
+def find_list(text: str, key: str) -> tuple[list[Any] | None, list[str]]:
+    """Return the list under `key` of the one JSON object that has the key, and the faults on the way."""
+    found, faults = find_object(text, key)
+    if found is None:
+        return None, faults
+    return (found[key], faults) if isinstance(found[key], list) else (None, ["wrong_shape"])
 
 
 def find_lines(text: str) -> tuple[list[Line], list[str]]:

@@ -1,21 +1,17 @@
-"""Strategies, the ways to guide each request for texts, behind one small interface; a new one is a file and a line."""
+"""Strategies, the ways to guide each request for texts, behind one small interface.
 
-from collections.abc import Callable, Sequence
+A new one is a file here: `params.yaml:generate.strategy` names the file, which holds a class of the same name.
+"""
 
-from polydistill.errors import ParamsError
+from collections.abc import Sequence
+from importlib import import_module
+
 from polydistill.params import GenerateParams
 from polydistill.records import Record
-from polydistill.strategies.base import Guidance, Strategy
-from polydistill.strategies.diverse import Diverse
-from polydistill.strategies.plain import Plain
+from polydistill.strategies._base import Guidance, Strategy
 from polydistill.task import Task
 
-__all__ = ["STRATEGIES", "Guidance", "Strategy", "open_strategy"]
-
-STRATEGIES: dict[str, Callable[[Task, str, Sequence[Record], GenerateParams], Strategy]] = {
-    "plain": Plain,
-    "diverse": Diverse,
-}
+__all__ = ["Guidance", "Strategy", "open_strategy"]
 
 
 def open_strategy(task: Task, language: str, seeds: Sequence[Record], params: GenerateParams) -> Strategy:
@@ -28,9 +24,8 @@ def open_strategy(task: Task, language: str, seeds: Sequence[Record], params: Ge
         params: Section `generate` of params.yaml.
 
     Raises:
-        ParamsError: If there is no such strategy.
         DataError: If the task lacks something that the strategy needs; the message says what to run.
     """
-    if params.strategy not in STRATEGIES:
-        raise ParamsError(f"generate.strategy: there is no `{params.strategy}`; there are {', '.join(STRATEGIES)}")
-    return STRATEGIES[params.strategy](task, language, seeds, params)
+    module = import_module(f"{__name__}.{params.strategy}")
+    strategy: Strategy = getattr(module, params.strategy.capitalize())(task, language, seeds, params)
+    return strategy

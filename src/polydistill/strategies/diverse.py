@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from polydistill.errors import DataError
 from polydistill.params import GenerateParams
 from polydistill.records import Record
-from polydistill.strategies.base import Guidance, by_label
-from polydistill.strategies.crowd import Crowd, crowd_of
+from polydistill.strategies._base import Guidance, by_label
+from polydistill.strategies._crowd import Crowd, crowd_of
 from polydistill.task import Label, Task
 
 CROWDED = 5

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from polydistill.params import GenerateParams
 from polydistill.records import Record
-from polydistill.strategies.base import Guidance, by_label
+from polydistill.strategies._base import Guidance, by_label
 from polydistill.task import Label, Task
 
 

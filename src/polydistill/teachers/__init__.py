@@ -7,9 +7,9 @@ from polydistill.teachers.asking import ask, ask_all
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply, Teacher
 from polydistill.teachers.budget import Budget, ledger
 from polydistill.teachers.canary import follows_schema
-from polydistill.teachers.journal import Journal, Usage, journal_path
+from polydistill.teachers.journal import Journal, Usage
 from polydistill.teachers.openai import OpenAITeacher
-from polydistill.teachers.recorded import RecordedTeacher, check_target, record, recorded_to, write_recording
+from polydistill.teachers.recorded import RecordedTeacher, check_target, open_journal, record, write_recording
 
 __all__ = [
     "Budget",
@@ -24,11 +24,10 @@ __all__ = [
     "ask_all",
     "check_target",
     "follows_schema",
-    "journal_path",
     "ledger",
+    "open_journal",
     "open_teacher",
     "record",
-    "recorded_to",
     "write_recording",
 ]
 

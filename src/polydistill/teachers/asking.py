@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from typing import Protocol
 
 from polydistill.errors import DataError, PolydistillError, TeacherError
@@ -191,9 +190,8 @@ class _Asking:
 
     async def _next(self) -> tuple[ChatRequest, str] | None:
         """Return what to ask next, None at the end; replies that the journal holds go straight to the source."""
-        for turn in count(1):
-            if self.stopped.is_set():
-                return None
+        replayed = 0
+        while not self.stopped.is_set():
             request = self.source.next()
             if request is None:
                 if not self.under_way:
@@ -220,17 +218,19 @@ class _Asking:
                 return request, digest
             self.from_journal += 1
             self._take(request, known)
-            if turn % _REPLIES_PER_TURN == 0:
+            replayed += 1
+            if replayed % _REPLIES_PER_TURN == 0:
                 await asyncio.sleep(0)
-        raise AssertionError("count() ends")
+        return None
 
     async def _answer(self, request: ChatRequest) -> Outcome | None:
         """Try until there is a reply or a failure; None where all asking has stopped before the first try."""
         loop = asyncio.get_running_loop()
         started = loop.time()
         pause = FIRST_PAUSE_S
-        cause, invited = "", 0
-        for tries in count(1):
+        cause, tries, invited = "", 0, 0
+        while True:
+            tries += 1
             admitted = await self._admit(request, started + self.params.total_timeout_s)
             if admitted is None and self.stopped.is_set():
                 # Tries that were sent count, and only what is in the journal counts in the next run.
@@ -277,7 +277,6 @@ class _Asking:
                 return self._failed(request, Failure(cause, False, loop.time() - started, tries))
             log.debug("%s: %s; try %d follows in %.1f s", request.id, cause, tries + 1, wait)
             await self._pause(wait)
-        raise AssertionError("count() ends")
 
     async def _admit(self, request: ChatRequest, deadline: float) -> tuple[Charge, float] | None:
         """Wait until a try may be sent; None once all has stopped, or if the pause of the server outlasts the deadline.

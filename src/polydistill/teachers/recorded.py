@@ -13,7 +13,7 @@ from polydistill.errors import DataError, PolydistillError
 from polydistill.files import explained, new_file, read_text
 from polydistill.prompts import Purpose
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, RefusedError, Reply, Teacher, token_count
-from polydistill.teachers.journal import Journal, to_outcome
+from polydistill.teachers.journal import Journal, journal_path, to_outcome
 from polydistill.text import tidy
 
 log = logging.getLogger(__name__)
@@ -202,29 +202,36 @@ def check_target(path: Path | None) -> None:
 
 
 @contextmanager
-def recorded_to(path: Path | None, journal: Journal, teacher: Teacher, *, texts: bool) -> Iterator[None]:
-    """Write what the journal holds as a recording when the block ends, however it ends.
+def open_journal(
+    folder: Path, name: str, plan: Mapping[str, Any], teacher: Teacher, record_to: Path | None, *, texts: bool
+) -> Iterator[Journal]:
+    """Open the journal of a step; what it holds in the end, whatever the end is, is written as a recording if wanted.
 
     Args:
-        path: The recording; None for none.
-        journal: Open.
-        teacher: Who is asked in the block.
-        texts: Whether texts are asked for, so that it matters whether in JSON.
+        folder: Of the step, in a cell.
+        name: Of the journal.
+        plan: As of `Journal`.
+        teacher: Who is asked in the block, connected.
+        record_to: The recording; None for none.
+        texts: Whether texts are asked for, so that it matters for a recording whether in JSON.
 
     Raises:
-        DataError: If the recording cannot be written; where the block ends with an error, that one is raised instead.
+        DataError: As of `Journal`; or if the recording cannot be written, but where the block ends with an error, that
+            one is raised instead.
     """
+    paid = teacher.kind != "recorded"
+    with Journal(journal_path(folder, name, paid=paid), plan, paid=paid) as journal:
 
-    def write() -> None:
-        if path is not None and len(journal):
-            record(path, journal, teacher.models, structured=teacher.structured if texts else None)
+        def write() -> None:
+            if record_to is not None and len(journal):
+                record(record_to, journal, teacher.models, structured=teacher.structured if texts else None)
 
-    try:
-        yield
-    except BaseException:
         try:
-            write()
-        except PolydistillError as exc:
-            log.warning("the replies were not recorded: %s", exc)
-        raise
-    write()
+            yield journal
+        except BaseException:
+            try:
+                write()
+            except PolydistillError as exc:
+                log.warning("the replies were not recorded: %s", exc)
+            raise
+        write()

@@ -17,8 +17,8 @@ from polydistill.errors import DataError, TeacherError
 from polydistill.files import digest
 from polydistill.params import BudgetParams, TeacherParams, check
 from polydistill.prompts import Purpose
-from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, Teacher, ask_all, journal_path
-from polydistill.teachers.journal import Usage
+from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, Teacher, ask_all
+from polydistill.teachers.journal import Usage, journal_path
 from spaces import settings
 
 ASKED = ChatRequest("generate/book/0", "generate", "Write two texts.", 0.7, 1, {"type": "object"})

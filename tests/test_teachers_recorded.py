@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from asks import ASKED, PLAN, asked, lines_of, numbered, teacher_params
+from asks import ASKED, PLAN, Fake, asked, lines_of, numbered, teacher_params
 from chat_server import chat_server
 from polydistill.errors import DataError, TeacherError
 from polydistill.prompts import Purpose
@@ -15,8 +15,8 @@ from polydistill.teachers import (
     Outcome,
     Reply,
     check_target,
+    open_journal,
     record,
-    recorded_to,
     write_recording,
 )
 from polydistill.teachers.recorded import RecordedTeacher
@@ -244,26 +244,21 @@ def test_what_cannot_be_recorded_to_is_said(tmp_path: Path, name: str, message: 
 def test_an_error_while_recording_does_not_hide_what_stopped_the_run(
     tmp_path: Path, tape: Path, stopped: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = journal_of(tmp_path / "j.jsonl", ("generate/book/0", Reply("da")))
+    journal_of(tmp_path / "journal" / "plain.jsonl", ("generate/book/0", Reply("da")))
     tape.write_text("my notes\n", encoding="utf-8")  # while it was asking
-    teacher = RecordedTeacher(tape)
-    with Journal(path, PLAN) as opened:
-        with pytest.raises(type(stopped)) as raised, recorded_to(tape, opened, teacher, texts=True):
-            raise stopped
-        assert raised.value is stopped
-        assert "the replies were not recorded: " in caplog.text
-        with pytest.raises(DataError, match="not JSON"), recorded_to(tape, opened, teacher, texts=True):
-            pass
+    with pytest.raises(type(stopped)) as raised, open_journal(tmp_path, "plain", PLAN, Fake(), tape, texts=True):
+        raise stopped
+    assert raised.value is stopped
+    assert "the replies were not recorded: " in caplog.text
+    with pytest.raises(DataError, match="not JSON"), open_journal(tmp_path, "plain", PLAN, Fake(), tape, texts=True):
+        pass
 
 
 def test_what_came_before_an_error_is_recorded(tmp_path: Path, tape: Path) -> None:
-    path = journal_of(tmp_path / "j.jsonl", ("generate/book/0", Reply("da")))
-    teacher = RecordedTeacher(tape)
-    teacher.models = {"generate": "m"}
+    journal_of(tmp_path / "journal" / "plain.jsonl", ("generate/book/0", Reply("da")))
     with (
-        Journal(path, PLAN) as opened,
         pytest.raises(TeacherError, match="no more"),
-        recorded_to(tape, opened, teacher, texts=True),
+        open_journal(tmp_path, "plain", PLAN, Fake(), tape, texts=True),
     ):
         raise TeacherError("no more")
     recorded = RecordedTeacher(tape)

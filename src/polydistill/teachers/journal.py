@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic_core import from_json
+
 from polydistill.errors import DataError
 from polydistill.files import explained
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply
@@ -185,7 +187,7 @@ class Journal:
             while position < self._end:  # behind it a part of a write that failed may stand
                 line = next(lines)
                 position += len(line)
-                yield json.loads(line)
+                yield _parsed(line)
 
     def encode(
         self, request: ChatRequest, digest: str, outcome: Outcome, faults: Sequence[str], max_tokens: int
@@ -277,7 +279,7 @@ class Journal:
             if not line.endswith(b"\n"):
                 break  # torn: its reply never counted
             try:
-                row = json.loads(line)
+                row = _parsed(line)
                 if number == 1:
                     if not self._takes(row):
                         return 0
@@ -318,7 +320,7 @@ class Journal:
 
     def _count_replies(self) -> int:
         """Count what was paid for in the rest of the file; the canary is little, and is sent again."""
-        rows = (json.loads(line) for line in self._in if line.endswith(b"\n"))
+        rows = (_parsed(line) for line in self._in if line.endswith(b"\n"))
         return sum("text" in row and not row["id"].startswith("canary/") for row in rows)
 
     def _take_in(self, row: dict[str, Any], offset: int) -> None:
@@ -327,8 +329,15 @@ class Journal:
     def _read(self, offset: int) -> dict[str, Any]:
         with explained(self.path, "read"):
             self._in.seek(offset)
-            row: dict[str, Any] = json.loads(self._in.readline())
+            row: dict[str, Any] = _parsed(self._in.readline())
         return row
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return from_json(line)  # five times as fast, but it takes no lone surrogate
+    except ValueError:
+        return json.loads(line)
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

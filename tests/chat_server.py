@@ -11,6 +11,7 @@ each text to judge, the first label, the value that a schema allows. What can be
 
 import argparse
 import asyncio
+import gzip
 import http.client
 import importlib
 import itertools
@@ -47,6 +48,7 @@ SETTINGS = {
     "by_prompt": "True: texts depend on the prompt alone, not on how many were written before",
     "models": "names for GET /v1/models; one by default",
     "models_status": "the HTTP status of GET /v1/models",
+    "models_busy": "the first so many of those get 429 with Retry-After: 0",
     "seed": "of `share`; 0 by default",
     "rules": "a list of more faults, each with conditions of its own; a later one overrides",
 }
@@ -71,6 +73,7 @@ FAULTS = {
     "html": "a page in HTML, with 200 or with `status`",
     "body": "this JSON as the whole body",
     "raw": "this text as the whole body",
+    "gzip": "so many zeros as the whole body, compressed",
     "reject_schema": "400 to whoever asks for structured output",
     "empty_choices": "a list of no choices",
     "refusal": "a refusal in place of content",
@@ -433,7 +436,7 @@ class Behaviour:
         self.rules = [Rule(rule, seed + i) for i, rule in enumerate([faults, *faults.get("rules", ())])]
         self.latency, self.keep, self.hold = faults.get("latency", 0), faults.get("keep", True), faults.get("hold")
         self.by_prompt, self.models = faults.get("by_prompt", False), faults.get("models", ["tiny"])
-        self.models_status = faults.get("models_status", 200)
+        self.models_status, self.models_busy = faults.get("models_status", 200), faults.get("models_busy", 0)
         self.arrived = 0
 
     def faults_of(self, chat: Chat) -> dict[str, Any]:
@@ -563,7 +566,11 @@ class Server:
             models = [{"id": name, "object": "model"} for name in self.behaviour.models]
             status = self.behaviour.models_status
             answer = {"object": "list", "data": models}
-            connection.send(json_response(200, answer) if status == 200 else error_response(status, "no models"))
+            if self.behaviour.models_busy:
+                self.behaviour.models_busy -= 1
+                connection.send(error_response(429, "later", {"retry-after": "0"}))
+            else:
+                connection.send(json_response(200, answer) if status == 200 else error_response(status, "no models"))
         elif path.startswith("/control"):
             self._control(connection, path, body)
         else:
@@ -619,6 +626,9 @@ class Server:
             headers["retry-after"] = date if faults.get("retry_after_date") else str(pause)
         if "raw" in faults:
             return http_response(status, str(faults["raw"]).encode("utf-8", "surrogatepass"), headers)
+        if "gzip" in faults:
+            zeros = gzip.compress(bytes(faults["gzip"]))
+            return http_response(status, zeros, {**headers, "content-encoding": "gzip"})
         if "body" in faults:
             return json_response(status, faults["body"], headers)
         if faults.get("html"):

@@ -246,7 +246,8 @@ def test_a_run_against_a_server_is_told_and_counted(tmp_path: Path, server: Chat
     workspace = build_asking(tmp_path, server, budget__prompt_price=10.0, budget__completion_price=20.0)
     code, said = run(workspace, "generate")
     assert (code, server.count()) == (0, ALL), said
-    assert said == f"{'generate demo/sl':<22} 8 usable texts of 8 written, from {ALL} requests to tiny\n"
+    told = f"8 usable texts of 8 written, from {ALL} requests to tiny, {ALL} of them in this run"
+    assert said == f"{'generate demo/sl':<22} {told}\n"
     counted = usage(workspace)
     assert (counted["complete"], counted["shortfall"]) == (True, {})
     assert {purpose: of["requests"] for purpose, of in counted["purposes"].items()} == {
@@ -495,23 +496,24 @@ def test_facets_are_proposed_added_and_combined(tmp_path: Path, server: ChatServ
     code, said = run(workspace, "generate")
     assert (code, "run `polydistill facets`" in said, server.count()) == (2, True, 0), said
     code, said = run(workspace, "facets")
-    assert (code, server.count()) == (0, 2), said  # the canary, and one request
-    assert "has facets now: look them through, then set generate.strategy to `diverse`" in said
+    assert (code, server.count()) == (0, 1), said
+    assert "it took requests 1, retries 0, prompt_tokens " in said
+    assert "has facets now: look them through, run `polydistill prepare`, then generate by `diverse`" in said
     assert task_file.read_text(encoding="utf-8").startswith(before)
     facets = load_task(task_file).facets
     assert facets is not None
     assert list(facets.topics) == ["book", "hours"]
     assert "facets.jsonl" not in {path.name for path in workspace.rglob("*")}
     code, said = run(workspace, "facets", "--task", "demo")
-    assert (code, "holds facets already; edit them there" in said, server.count()) == (2, True, 2), said
+    assert (code, "holds facets already; edit them there" in said, server.count()) == (2, True, 1), said
     code, said = run(workspace, "facets")
-    assert (code, "every task has facets; edit them in its task.yaml" in said, server.count()) == (0, True, 2), said
+    assert (code, "task.yaml has facets already" in said, server.count()) == (0, True, 1), said
     assert [run(workspace, step)[0] for step in ("prepare", "generate")] == [0, 0]
     assert any(f"topic: {facets.topics['book'][0]}" in str(chat["messages"]) for chat in server.chats())
 
 
 @pytest.mark.parametrize(
-    ("faults", "again", "message"),
+    ("faults", "asked", "message"),
     [
         pytest.param({"content": "I would rather not."}, 1, "cannot be used: there is no JSON object", id="prose"),
         pytest.param({"content": '{"topics": {}, "lengths": ["short"]}'}, 1, "and 2 are needed", id="too few"),
@@ -521,18 +523,18 @@ def test_facets_are_proposed_added_and_combined(tmp_path: Path, server: ChatServ
     ],
 )
 def test_facets_of_no_use_are_told_and_asked_for_anew(
-    tmp_path: Path, server: ChatServer, faults: dict[str, Any], again: int, message: str
+    tmp_path: Path, server: ChatServer, faults: dict[str, Any], asked: int, message: str
 ) -> None:
     workspace = build_workspace(tmp_path, teacher__kind="openai", teacher__url=server.url)
     task_file = workspace / "data" / "demo" / "task.yaml"
     before = task_file.read_bytes()
     server.set(**faults)
     code, said = run(workspace, "facets")
-    assert (code, message in said, "Traceback" in said, server.count()) == (1, True, False, 2), said
+    assert (code, message in said, "Traceback" in said, server.count()) == (1, True, False, asked), said
     assert task_file.read_bytes() == before
     server.set()
     assert run(workspace, "facets")[0] == 0
-    assert server.count() == 2 + again  # the canary, too, where it got no reply
+    assert server.count() == asked + 1
     assert load_task(task_file).facets is not None
 
 

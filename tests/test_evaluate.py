@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asks import lines_of
 from build import build_prepared, records
 from chat_server import ChatServer, chat_server
 from polydistill.errors import DataError, TeacherError
@@ -240,22 +241,27 @@ OF_ERROR = '"type": "error", "code": 400}}'
 
 
 @pytest.mark.parametrize(
-    "faults",
+    ("faults", "fault"),
     [
-        pytest.param({"refusal": True}, id="refusal"),
-        pytest.param({"empty_choices": True}, id="no choice"),
-        pytest.param({"content": ""}, id="empty"),
-        pytest.param({"content": "book hours"}, id="two labels"),
-        pytest.param({"content": "book", "finish": "length"}, id="cut off"),
-        pytest.param({"content": "book", "finish": "content_filter"}, id="filtered"),
-        pytest.param({"content": "book " * 200}, id="looping"),
-        pytest.param({"content": "<think>Not book, then.</think>\nNone fits."}, id="only in its thoughts"),
+        pytest.param({"refusal": True}, "refusal", id="refusal"),
+        pytest.param({"empty_choices": True}, "no_choice", id="no choice"),
+        pytest.param({"content": ""}, "empty", id="empty"),
+        pytest.param({"content": "book hours"}, None, id="two labels"),
+        pytest.param({"content": "book", "finish": "length"}, "cut_off", id="cut off"),
+        pytest.param({"content": "book", "finish": "content_filter"}, "filtered", id="filtered"),
+        pytest.param({"content": "book " * 200}, "looping", id="looping"),
+        pytest.param({"content": "<think>Not book, then.</think>\nNone fits."}, None, id="only in its thoughts"),
     ],
 )
-def test_a_reply_without_a_label_is_an_abstention(tmp_path: Path, faults: dict[str, Any]) -> None:
+def test_a_reply_without_a_label_is_an_abstention(tmp_path: Path, faults: dict[str, Any], fault: str | None) -> None:
     with chat_server(rules=[{"content": "hours"}, {"match": QUESTIONS[3], **faults}]) as server:
         teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
     assert (teacher["abstained"], teacher["accuracy"]) == (1, 2 / 6)
+    # What is wrong with the reply itself is in the journal and in the ledger; what its words mean is not.
+    noted = teacher["usage"]["zero-shot"]["faults"]
+    assert noted == ({fault: 1} if fault else {})
+    faulty = [row["faults"] for row in lines_of(tmp_path / "evaluated/journal/zero-shot.jsonl") if "faults" in row]
+    assert faulty == ([[fault]] if fault else [])
 
 
 def test_a_text_without_an_answer_ends_the_run_which_can_go_on(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asks import NO_LIMITS, teacher_params
+from asks import NO_LIMITS, budget, lines_of, teacher_params
 from chat_server import ChatServer, chat_server
 from polydistill.errors import DataError, TeacherError
 from polydistill.facets import append_facets, facets_request, read_facets, require_no_facets, run_facets
@@ -31,13 +31,13 @@ def read(reply: str) -> Facets:
     return read_facets(Reply(reply, "stop"), DEMO)
 
 
-def asked_for_facets(server: ChatServer) -> list[dict[str, Any]]:
-    """Return the requests without the canary."""
-    return [chat for chat in server.chats() if "You plan training data" in chat["messages"][0]["content"]]
+def seeds_of(server: ChatServer) -> list[int]:
+    """Return the seeds of all requests."""
+    return [chat["seed"] for chat in server.chats()]
 
 
 def test_the_request_tells_the_task_and_asks_for_topics_of_each_label() -> None:
-    request = facets_request(DEMO, structured=True)
+    request = facets_request(DEMO)
     assert (request.id, request.purpose) == ("facets/demo/0", "facets")
     assert "- hours: asks when the clinic is open" in request.content
     assert "Slovenian, Azerbaijani" in request.content
@@ -185,7 +185,7 @@ def test_a_server_that_takes_no_schema_is_asked_without_one(tmp_path: Path) -> N
     write_yaml(path, TASK)
     with chat_server(reject_schema=True) as server:
         run_facets(path, tmp_path / "facets.jsonl", teacher_params(server), NO_LIMITS)
-    assert ["response_format" in chat for chat in asked_for_facets(server)] == [False]
+    assert ["response_format" in chat for chat in server.chats()] == [True, False]
     assert load_task(path).facets is not None
     assert not (tmp_path / "facets.jsonl").exists()
 
@@ -197,15 +197,17 @@ def test_a_reply_of_no_use_is_kept_and_another_asked_for(tmp_path: Path) -> None
         for said in (1, 2):
             with pytest.raises(TeacherError, match="no JSON object"):
                 run_facets(path, journal, teacher_params(server), NO_LIMITS)
-            assert [chat["seed"] for chat in asked_for_facets(server)] == list(range(said))
+            assert seeds_of(server) == list(range(said))
         server.set()
         run_facets(path, journal, teacher_params(server), NO_LIMITS)
-        assert [chat["seed"] for chat in asked_for_facets(server)] == [0, 1, 2]
+        assert seeds_of(server) == [0, 1, 2]
     assert load_task(path).facets is not None
     assert not journal.exists()
 
 
-def test_a_reply_that_came_before_a_kill_is_not_paid_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reply_that_was_not_written_to_the_task_is_not_paid_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, journal = tmp_path / "task.yaml", tmp_path / "facets.jsonl"
     write_yaml(path, TASK)
     with chat_server() as server:
@@ -214,8 +216,48 @@ def test_a_reply_that_came_before_a_kill_is_not_paid_for_again(tmp_path: Path, m
             run_facets(path, journal, teacher_params(server), NO_LIMITS)
         assert load_task(path).facets is None
         run_facets(path, journal, teacher_params(server), NO_LIMITS)
-        assert len(asked_for_facets(server)) == 1
+        assert server.count() == 1
     assert load_task(path).facets is not None
+
+
+def test_after_a_reply_of_no_use_another_model_may_be_tried(tmp_path: Path) -> None:
+    path, journal = tmp_path / "task.yaml", tmp_path / "facets.jsonl"
+    write_yaml(path, TASK)
+    with chat_server(content="I would rather not.") as server:
+        with pytest.raises(TeacherError, match="no JSON object"):
+            run_facets(path, journal, teacher_params(server, model="small"), NO_LIMITS)
+        server.set()
+        run_facets(path, journal, teacher_params(server, model="large"), NO_LIMITS)
+        assert seeds_of(server) == [0, 0]
+    assert load_task(path).facets is not None
+
+
+def test_a_reply_that_is_cut_off_says_what_to_raise(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    write_yaml(path, TASK)
+    with chat_server(cut_off=True) as server, pytest.raises(TeacherError, match=r"; raise params\.yaml:teacher\.max_t"):
+        run_facets(path, tmp_path / "facets.jsonl", teacher_params(server), NO_LIMITS)
+    (line,) = lines_of(tmp_path / "facets.jsonl")
+    assert line["faults"] == ["cut_off"]
+
+
+def test_the_budget_holds_over_all_runs(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    write_yaml(path, TASK)
+    with chat_server(content="I would rather not.") as server:
+        for message in ("no JSON object", "no JSON object", "budget.requests 2 is reached"):
+            with pytest.raises(TeacherError, match=message):
+                run_facets(path, tmp_path / "facets.jsonl", teacher_params(server), budget(requests=2))
+        assert server.count() == 2
+
+
+def test_what_a_killed_run_left_is_not_taken_for_new_facets(tmp_path: Path) -> None:
+    path, journal = tmp_path / "task.yaml", tmp_path / "facets.jsonl"
+    write_yaml(path, {**TASK, "facets": ANSWER})
+    journal.write_text("replies that stand in the file already")
+    run_facets(path, journal, teacher_params(), NO_LIMITS, named=False)
+    assert not journal.exists()
+    assert load_task(path).facets == FACETS
 
 
 def interrupted(*_: Any) -> None:

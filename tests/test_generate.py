@@ -141,13 +141,27 @@ def test_a_recording_gives_the_same_bytes_each_time(prepared: Path, tmp_path: Pa
     assert digest(tmp_path / "generated") == digest(tmp_path / "elsewhere") == first
 
 
-def test_a_teacher_that_writes_no_text_fails_and_leaves_the_last_good_samples(prepared: Path, tmp_path: Path) -> None:
+def test_a_run_that_fails_leaves_no_samples_of_the_one_before(prepared: Path, tmp_path: Path) -> None:
     replay(prepared, tmp_path / "generated")
-    before = (tmp_path / "generated" / "samples.parquet").read_bytes()
+    assert (tmp_path / "generated" / "samples.parquet").exists()
     replies = {id: "Sorry, I cannot do that." for id in recorded_replies()}
     with pytest.raises(PolydistillError, match=r"no reply held a text: \{'no_json': 4\}; is tape a chat model\?"):
         replay(prepared, tmp_path / "generated", replies)
-    assert (tmp_path / "generated" / "samples.parquet").read_bytes() == before
+    assert not (tmp_path / "generated" / "samples.parquet").exists()
+    assert read_json(tmp_path / "generated" / "usage.json")["complete"] is False
+
+
+def test_a_recording_is_not_replayed_under_another_strategy(prepared: Path, tmp_path: Path) -> None:
+    tape = tmp_path / "tape.jsonl"
+    replay(prepared, tmp_path / "generated", generate__strategy="plain")
+    with pytest.raises(
+        DataError, match=r"replies by the strategy plain, and params\.yaml:generate\.strategy is div"
+    ):
+        replay(prepared, tmp_path / "generated", generate__strategy="diverse")
+    with chat_server() as server:
+        generate(prepared, tmp_path / "asked", params_of(server, generate__strategy="diverse"), record_to=tape)
+    assert json.loads(tape.read_text(encoding="utf-8").split("\n")[0])["strategy"] == "diverse"
+    assert not (tmp_path / "generated" / "journal" / "recorded-diverse.jsonl").exists()
 
 
 def test_more_texts_than_recorded_are_said(prepared: Path, tmp_path: Path) -> None:
@@ -177,7 +191,8 @@ def test_a_server_writes_the_texts_that_are_wanted(
     assert usage["teacher"] == {"kind": "openai", "model": "tiny", "revision": "", "structured": True}
     assert (usage["unusable"], usage["unreadable"], usage["shortfall"]) == ({}, {}, {})
     assert {row["decision"] for row in samples(tmp_path / "generated")} == {"accept"}
-    assert "8 usable texts of 8 written, from 9 requests to tiny" in caplog.messages
+    told = "8 usable texts of 8 written, from 9 requests to tiny"
+    assert caplog.messages[-2:] == [f"{told}, 9 of them in this run", f"{told}, 0 of them in this run"]
 
 
 @pytest.mark.parametrize("strategy", ["plain", "diverse"])

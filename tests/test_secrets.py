@@ -96,6 +96,22 @@ def test_generate_tells_no_key(tmp_path: Path, entry: str, faults: dict[str, Any
             assert ("[key]" in path.read_text(encoding="utf-8")) == bool(faults)
 
 
+@pytest.mark.slow
+def test_the_whole_chain_tells_no_key(tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    with chat_server(echo_key_in_reply=True) as server:
+        build_workspace(root, teacher__kind="openai", teacher__url=server.url)
+        steps = ["prepare", "generate", "filter", "measure", "train", "evaluate", "select", "card", "report", "package"]
+        for step in steps:
+            record = ["--record", "tape.jsonl"] if step in ("generate", "evaluate") else []
+            code, said = run(root, step, "--verbose", *record, env={"OPENAI_API_KEY": KEY})
+            assert (code, tells(said)) == (0, False), said
+    for file in ("work/demo/sl/generated/journal/plain.jsonl", "work/demo/sl/evaluated/journal/zero-shot.jsonl"):
+        assert "[key]" in (root / file).read_text(encoding="utf-8")
+    assert (root / "work" / "bento").exists()
+    assert traces(tmp_path) == set()
+
+
 @pytest.mark.parametrize("faults", [{}, {"echo_key_in_reply": True}, {"status": 400, "echo_key": True}], ids=str)
 def test_facets_tell_no_key(tmp_path: Path, faults: dict[str, Any]) -> None:
     with chat_server(**faults) as server:
@@ -138,7 +154,7 @@ def test_a_key_that_could_name_a_variable_is_not_repeated(tmp_path: Path) -> Non
         workspace = space(tmp_path / "ws", server.url, teacher__key_env=key)
         code, said = run(workspace, "generate", "--verbose")
     assert code == 1
-    assert "put a valid one into the variable that params.yaml:teacher.key_env names" in said
+    assert "put one into the variable that params.yaml:teacher.key_env names" in said
     assert key not in said
 
 

@@ -58,24 +58,46 @@ def test_a_strategy_that_is_not_there_is_refused(name: str) -> None:
         check(GenerateParams, {**settings()["generate"], "strategy": name}, "params.yaml")
 
 
-def test_a_new_strategy_is_one_file(tmp_path: Path) -> None:
+def run_with_strategy(tmp_path: Path, file: str, name: str) -> subprocess.CompletedProcess[str]:
+    """Put one more strategy into a copy of the library, and ask it for guidance."""
     package = tmp_path / "polydistill"
     shutil.copytree(Path(polydistill.__file__).parent, package)
-    (package / "strategies/terse.py").write_text(
+    (package / "strategies" / file).write_text(
         "from polydistill.strategies import Guidance\n"
-        "class Terse:\n"
+        f"class {name}:\n"
         "    ahead = None\n"
         "    def __init__(self, task, language, seeds, params): pass\n"
         "    def guide(self, label, number, accepted): return Guidance((), ('three words',))\n"
     )
-    section = {**settings()["generate"], "strategy": "terse"}
+    section = {**settings()["generate"], "strategy": file.removesuffix(".py")}
     code = (
-        "from polydistill.params import GenerateParams; from polydistill.strategies import open_strategy\n"
-        f"print(open_strategy(None, 'sl', [], GenerateParams(**{section})).guide(None, 0, ()).attributes)"
+        "from polydistill.errors import PolydistillError\n"
+        "from polydistill.params import GenerateParams, check\n"
+        "from polydistill.strategies import open_strategy\n"
+        "try:\n"
+        f"    strategy = open_strategy(None, 'sl', [], check(GenerateParams, {section}, 'params.yaml'))\n"
+        "    print(strategy.guide(None, 0, ()).attributes)\n"
+        "except PolydistillError as exc:\n"
+        "    print(exc)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout == "('three words',)\n"
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.parametrize(("file", "name"), [("terse.py", "Terse"), ("few_words.py", "FewWords")])
+def test_a_new_strategy_is_one_file(tmp_path: Path, file: str, name: str) -> None:
+    assert run_with_strategy(tmp_path, file, name).stdout == "('three words',)\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "message"),
+    [
+        pytest.param("terse.py", "Brief", "strategies/terse.py holds no class Terse", id="another class"),
+        pytest.param("my-mix.py", "MyMix", "'my-mix' is no strategy; there are diverse, plain", id="no name in Python"),
+    ],
+)
+def test_a_file_that_is_no_strategy_is_told(tmp_path: Path, file: str, name: str, message: str) -> None:
+    assert message in run_with_strategy(tmp_path, file, name).stdout
 
 
 def test_diverse_says_what_to_run_where_the_task_has_no_facets() -> None:

@@ -11,7 +11,7 @@ import pytest
 from asks import MOST_S, NO_LIMITS, PLAN, Fake, asked, asked_of, budget, hurry, lines_of, numbered, teacher_params
 from chat_server import chat_server
 from polydistill.errors import DataError, TeacherError
-from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, ask
+from polydistill.teachers import ChatRequest, Failure, Journal, Outcome, Reply, ask, asking
 from polydistill.teachers.asking import RequestList
 from polydistill.teachers.base import BusyError
 
@@ -81,6 +81,30 @@ def test_a_request_has_a_limit_of_its_own_for_all_its_tries(journal: Path) -> No
     assert isinstance(failure, Failure)
     assert failure.cause == "no reply within 0.3 s (params.yaml:teacher.total_timeout_s)"
     assert failure.seconds < 5
+
+
+def test_pauses_double_up_to_a_limit_and_no_two_requests_come_back_together(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def note(_: asking._Asking, seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def busy(_: ChatRequest) -> Reply:
+        raise BusyError("HTTP 503")
+
+    hurry(monkeypatch, first_pause_s=1.0, longest_pause_s=8.0)
+    monkeypatch.setattr(asking._Asking, "_pause", note)
+    for n in range(2):
+        with pytest.raises(TeacherError, match="all 1 requests failed"):
+            asked_of(Fake(busy), numbered(1), journal.with_name(f"{n}.jsonl"), tries=7)
+    first, second = pauses[:6], pauses[6:]
+    for of_request in (first, second):
+        assert len(of_request) == 6
+        for pause, most in zip(of_request, [1, 2, 4, 8, 8, 8], strict=True):
+            assert most / 2 <= pause <= most
+    assert first != second
 
 
 def test_no_pause_begins_that_cannot_end_in_time(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +183,8 @@ def test_a_server_that_wants_to_be_left_alone_for_too_long_is_said(journal: Path
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "refused the key (HTTP 401); put a valid one into the variable that params.yaml:teacher.key_env names"),
-        (403, "refused the key (HTTP 403)"),
+        (401, "wants a key (HTTP 401), and there is none to send; put one into the variable that params.yaml:"),
+        (403, "wants a key (HTTP 403)"),
         (404, "knows no such address or model (HTTP 404): "),
     ],
 )
@@ -197,7 +221,7 @@ def test_where_all_of_a_few_are_refused_what_to_check_is_said(journal: Path) -> 
 
 def test_tries_before_one_that_nothing_can_mend_are_counted(journal: Path) -> None:
     rules = [{"status": 503, "first": 2}, {"status": 401, "after": 2}]
-    with chat_server(rules=rules) as server, pytest.raises(TeacherError, match="refused the key"):
+    with chat_server(rules=rules) as server, pytest.raises(TeacherError, match="wants a key"):
         asked(teacher_params(server, concurrency=1), numbered(5), journal)
     assert [(line["failed"], line["tries"]) for line in lines_of(journal)] == [("HTTP 503", 3)]
     assert server.count() == 3
@@ -205,7 +229,7 @@ def test_tries_before_one_that_nothing_can_mend_are_counted(journal: Path) -> No
 
 def test_what_was_answered_before_it_stopped_stays(journal: Path) -> None:
     with chat_server(status=401, after=20, hold=24) as server:
-        with pytest.raises(TeacherError, match="refused the key"):
+        with pytest.raises(TeacherError, match="wants a key"):
             asked(teacher_params(server, concurrency=4), numbered(100), journal)
         assert len(lines_of(journal)) == 20
         server.set()

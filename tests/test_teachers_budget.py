@@ -166,7 +166,7 @@ def test_a_limit_holds_over_runs_on_a_server_that_counts_no_tokens(journal: Path
 def test_tries_of_a_request_that_ended_all_count_in_the_next_run(journal: Path) -> None:
     with chat_server(rules=[{"status": 503, "first": 2}, {"status": 401, "after": 2}]) as server:
         params = teacher_params(server, concurrency=1)
-        with pytest.raises(TeacherError, match="refused the key"):
+        with pytest.raises(TeacherError, match="wants a key"):
             asked(params, numbered(5), journal, budget(requests=5))
         server.set()
         with pytest.raises(TeacherError, match=r"budget\.requests 5 is reached: 5 sent"):

@@ -69,7 +69,7 @@ def test_a_server_that_refuses_everything_is_no_server_for_plain_lines(journal: 
 @pytest.mark.parametrize(
     ("faults", "message", "count"),
     [
-        pytest.param({"status": 401}, "refused the key", 1, id="401"),
+        pytest.param({"status": 401}, "wants a key", 1, id="401"),
         pytest.param({"status": 404}, "no such address or model", 1, id="404"),
         pytest.param({"status": 503}, r"all 1 requests failed: HTTP 503 \(1×\)", 3, id="503"),
         pytest.param({"reset": True}, "the connection broke", 3, id="reset"),

@@ -344,6 +344,7 @@ def test_a_part_of_a_line_never_stands_between_others(
         if not truncates:  # nor does it at the next try
             with pytest.raises(DataError, match="Input/output error"):
                 keep(journal, c, Reply("c"))
+        assert [row["text"] for row in journal.rows()] == [*there]
         full.room, full.truncates = 10_000, True
         of_request = keep(journal, c, Reply("c"))
         assert len(journal) == len(there) + 1
@@ -439,6 +440,15 @@ def test_a_damaged_line_is_named_and_nothing_touched(tmp_path: Path, damage: byt
     ):
         pytest.fail("it was opened")
     assert (tmp_path / "j.jsonl").read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize("damage", [b"", b"null", b"{}", b'{"id": "x", "digest"', b"\xff"])
+def test_a_damaged_line_is_named_before_another_plan_is(tmp_path: Path, damage: bytes) -> None:
+    lines = fill(tmp_path / "j.jsonl", "a", "b", "c")
+    lines[2] = damage + b"\n"
+    (tmp_path / "j.jsonl").write_bytes(b"".join(lines))
+    with pytest.raises(DataError, match=r"j\.jsonl:3: damaged "), Journal(tmp_path / "j.jsonl", {"another": "plan"}):
+        pytest.fail("it was opened")
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_a_named_model_is_taken_as_it_is(journal: Path) -> None:
         ({"models": ["a", "b"]}, "lists the models a, b; name one in params.yaml:teacher.model"),
         ({"models": []}, "lists the models none; name one in"),
         ({"models_status": 503}, "does not say which model it has (HTTP 503); is it up?"),
-        ({"models_status": 401}, "refused the key (HTTP 401)"),
+        ({"models_status": 401}, "wants a key (HTTP 401), and there is none to send; put one into the variable that"),
         ({"models_status": 404}, "knows no such address or model (HTTP 404)"),
     ],
 )
@@ -210,6 +210,22 @@ def test_a_model_that_is_not_clear_is_said(journal: Path, faults: dict[str, Any]
         asked(teacher_params(server), [ASKED], journal)
     assert f"teacher {server.url} {message}" in str(error.value)
     assert server.count() == 0
+
+
+def test_a_pause_that_is_asked_for_at_the_first_contact_is_made(journal: Path) -> None:
+    with chat_server(models_busy=3) as server:
+        assert len(asked(teacher_params(server), [ASKED], journal)) == 1
+
+
+@pytest.mark.parametrize(("key", "warned"), [("sk-1234", True), ("sk-12345", False)])
+def test_a_key_too_short_to_be_told_from_words_is_warned_of(
+    journal: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, key: str, warned: bool
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with chat_server() as server:
+        asked(teacher_params(server), [ASKED], journal)
+    assert ("the key has fewer than 8 characters" in caplog.text) == warned
+    assert key not in caplog.text
 
 
 def test_a_page_that_is_no_api_is_said(journal: Path) -> None:
@@ -357,6 +373,12 @@ def test_an_endless_answer_is_given_up_before_it_fills_the_memory(journal: Path)
         reply = the_reply(asked(teacher_params(server, max_tokens=100), [ASKED], journal))
     assert reply == Reply("", fault="oversized")
     assert journal.stat().st_size < 2000
+
+
+def test_a_small_answer_that_unpacks_into_a_large_one_is_given_up(journal: Path) -> None:
+    with chat_server(gzip=50_000_000) as server:
+        reply = the_reply(asked(teacher_params(server, max_tokens=100), [ASKED], journal))
+    assert reply == Reply("", fault="oversized")
 
 
 @pytest.mark.parametrize("raw", ["[" * 200_000, "9" * 5_000, "{", "", "data: {}\n\n"])

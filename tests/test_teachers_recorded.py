@@ -246,11 +246,14 @@ def test_an_error_while_recording_does_not_hide_what_stopped_the_run(
 ) -> None:
     journal_of(tmp_path / "journal" / "plain.jsonl", ("generate/book/0", Reply("da")))
     tape.write_text("my notes\n", encoding="utf-8")  # while it was asking
-    with pytest.raises(type(stopped)) as raised, open_journal(tmp_path, "plain", PLAN, Fake(), tape, texts=True):
+    with pytest.raises(type(stopped)) as raised, open_journal(tmp_path, "plain", PLAN, Fake(), tape, strategy="plain"):
         raise stopped
     assert raised.value is stopped
     assert "the replies were not recorded: " in caplog.text
-    with pytest.raises(DataError, match="not JSON"), open_journal(tmp_path, "plain", PLAN, Fake(), tape, texts=True):
+    with (
+        pytest.raises(DataError, match="not JSON"),
+        open_journal(tmp_path, "plain", PLAN, Fake(), tape, strategy="plain"),
+    ):
         pass
 
 
@@ -258,7 +261,7 @@ def test_what_came_before_an_error_is_recorded(tmp_path: Path, tape: Path) -> No
     journal_of(tmp_path / "journal" / "plain.jsonl", ("generate/book/0", Reply("da")))
     with (
         pytest.raises(TeacherError, match="no more"),
-        open_journal(tmp_path, "plain", PLAN, Fake(), tape, texts=True),
+        open_journal(tmp_path, "plain", PLAN, Fake(), tape, strategy="plain"),
     ):
         raise TeacherError("no more")
     recorded = RecordedTeacher(tape)

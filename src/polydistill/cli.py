@@ -428,13 +428,14 @@ def facets(workspace: Any, tasks: tuple[str, ...]) -> None:
     Adds a block `facets` to data/TASK/task.yaml, for you to edit; `generate.strategy: diverse` combines what stands
     there. Where no task is named, those that have one are passed over.
     """
-    from polydistill.facets import has_facets, run_facets
+    from polydistill.facets import run_facets
 
     params = workspace.params
-    chosen = [task for task in workspace.tasks(tasks) if tasks or not has_facets(task.file)]
-    if not chosen:
-        log.info("every task has facets; edit them in its task.yaml, or delete the block there to have new ones")
-    _each("facets", chosen, lambda task: run_facets(task.file, task.facets_journal, params.teacher, params.budget))
+    _each(
+        "facets",
+        workspace.tasks(tasks),
+        lambda task: run_facets(task.file, task.facets_journal, params.teacher, params.budget, named=bool(tasks)),
+    )
 
 
 @cli.command("import-paper")

@@ -186,7 +186,7 @@ async def _ask_labels(
             "revision": teacher.revision,
             "prompts": {"zero-shot": prompt_hash("zero-shot")},
         }
-        with open_journal(evaluated, "zero-shot", plan, teacher, record_to, texts=False) as journal:
+        with open_journal(evaluated, "zero-shot", plan, teacher, record_to) as journal:
             outcomes = await ask_all(requests, teacher, journal, params, budget, faults_of)
             usage = ledger(journal.usage, budget)
     answers = [_read_answer(outcomes[request.id], task, language) for request in requests]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from polydistill.prompts import render
 from polydistill.replies import FAULTS, faults_of, reply_faults
 from polydistill.replies.parsing import answer_of, find_object
 from polydistill.task import Facets, Task, language_name, load_task
-from polydistill.teachers import ChatRequest, Journal, Reply, ask_all, follows_schema, open_teacher
+from polydistill.teachers import ChatRequest, Failure, Journal, Reply, Teacher, ask, ledger, open_teacher
+from polydistill.teachers.asking import RequestList
 from polydistill.text import fold
 
 log = logging.getLogger(__name__)
@@ -24,16 +26,14 @@ log = logging.getLogger(__name__)
 FEW, MANY, MANY_TOPICS = 4, 6, 10
 """How many values the teacher is asked for; topics are asked for by label."""
 
+_TOOK = ("requests", "retries", "prompt_tokens", "completion_tokens", "cost")
 _MOST = 20  # values that are taken of one list; what is beyond is left out
 _MOST_CHARS = 120  # of one value
 _COMMENT = "# What texts may differ in, as the teacher proposed it; `diverse` combines these. Change it as you like."
 
 
-def facets_request(task: Task, *, structured: bool, seed: int = 0) -> ChatRequest:
-    """Return a request that has a teacher propose the facets of a task; another seed is another try.
-
-    Without the schema, too, the prompt says which JSON it wants.
-    """
+def facets_request(task: Task, *, seed: int = 0) -> ChatRequest:
+    """Return a request that has a teacher propose the facets of a task; another seed is another try."""
     content = render(
         "facets",
         task=task,
@@ -42,8 +42,7 @@ def facets_request(task: Task, *, structured: bool, seed: int = 0) -> ChatReques
         many=MANY,
         many_topics=MANY_TOPICS,
     )
-    schema = _schema(task) if structured else None
-    return ChatRequest(f"facets/{task.name}/{seed}", "facets", content, 0.7, seed, schema)
+    return ChatRequest(f"facets/{task.name}/{seed}", "facets", content, 0.7, seed, _schema(task))
 
 
 def _schema(task: Task) -> dict[str, Any]:
@@ -70,7 +69,8 @@ def read_facets(reply: Reply, task: Task) -> Facets:
     faults = reply_faults(reply)
     content, found = (None, faults) if faults else find_object(answer_of(reply.text)[0], "topics")
     if content is None:
-        raise TeacherError(f"the teacher's facets cannot be used: {FAULTS[found[0]]}; run it again")
+        way = "raise params.yaml:teacher.max_tokens" if found[0] == "cut_off" else "run it again"
+        raise TeacherError(f"the teacher's facets cannot be used: {FAULTS[found[0]]}; {way}")
     topics = content["topics"] if isinstance(content["topics"], dict) else {}
     lists = {name: content.get(name) for name in ("lengths", "registers", "speakers")}
     lists |= {f"topics.{name}": topics.get(name) for name in task.label_names}
@@ -149,7 +149,9 @@ def _task_or_none(path: Path) -> Task | None:
         return None
 
 
-def run_facets(task_file: Path, journal: Path, params: TeacherParams, budget: BudgetParams) -> None:
+def run_facets(
+    task_file: Path, journal: Path, params: TeacherParams, budget: BudgetParams, *, named: bool = True
+) -> None:
     """Have the teacher propose the facets of a task, once, and add them to its task.yaml.
 
     Args:
@@ -157,11 +159,17 @@ def run_facets(task_file: Path, journal: Path, params: TeacherParams, budget: Bu
         journal: File that keeps the teacher's replies until facets stand in task.yaml.
         params: Section `teacher` of params.yaml; a recorded teacher proposes nothing.
         budget: Section `budget` of params.yaml.
+        named: Whether the user asked for this very task; else one that has facets is passed over.
 
     Raises:
         PolydistillError: If there are facets already, the teacher cannot be asked, or its reply is of no use; another
             run asks for another reply.
     """
+    if has_facets(task_file):
+        journal.unlink(missing_ok=True)  # of a run that was killed when they stood there
+        if not named:
+            log.info("%s has facets already", task_file)
+            return
     task = require_no_facets(task_file)
     if params.kind == "recorded":
         raise ParamsError(
@@ -169,25 +177,39 @@ def run_facets(task_file: Path, journal: Path, params: TeacherParams, budget: Bu
             f"in {task_file} by hand"
         )
 
+    async def answer(request: ChatRequest, teacher: Teacher, opened: Journal) -> Reply:
+        source = RequestList([request])
+        try:
+            await ask(source, teacher, opened, params, budget, faults_of)
+        except TeacherError:
+            outcome = source.outcomes.get(request.id)
+            if request.schema is None or not (isinstance(outcome, Failure) and outcome.refused):
+                raise
+            # Refused for the schema? Without one the prompt still says which JSON it wants.
+            return await answer(replace(request, schema=None), teacher, opened)
+        reply = source.outcomes[request.id]
+        assert isinstance(reply, Reply)  # a failure would have been all there is, and told
+        return reply
+
     async def propose() -> Facets:
         async with open_teacher(params, task_file.with_name("recording.jsonl")) as teacher:
-            plan = {"model": teacher.models["facets"], "revision": teacher.revision}
-            with Journal(journal, plan) as opened:
-                structured = await follows_schema(teacher, opened, params, budget)
-                seed = 0
+            with Journal(journal, {}) as opened:
+                paid, seed = len(opened), 0
                 while True:
-                    request = facets_request(task, structured=structured, seed=seed)
-                    digest = request.digest(teacher.models["facets"], teacher.revision)
-                    known = opened.get(digest, params.max_tokens) is not None
-                    outcome = (await ask_all([request], teacher, opened, params, budget, faults_of))[request.id]
-                    assert isinstance(outcome, Reply)  # a failure would have been all there is, and told
+                    reply = await answer(facets_request(task, seed=seed), teacher, opened)
                     try:
-                        return read_facets(outcome, task)
+                        facets = read_facets(reply, task)
                     except TeacherError:
-                        if not known:
+                        if len(opened) > paid:
                             raise
-                        seed += 1
+                        seed += 1  # that reply is of an earlier run; another seed is another request
+                        continue
+                    took = ledger(opened.usage, budget)["facets"]
+                    log.info(
+                        "it took %s", ", ".join(f"{name} {took[name]}" for name in _TOOK if took[name] is not None)
+                    )
+                    return facets
 
     append_facets(task_file, asyncio.run(propose()))
     journal.unlink()
-    log.info("%s has facets now: look them through, then set generate.strategy to `diverse`", task_file)
+    log.info("%s has facets now: look them through, run `polydistill prepare`, then generate by `diverse`", task_file)

@@ -2,6 +2,7 @@
 
 import difflib
 import pkgutil
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -20,7 +21,7 @@ ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored", "m
 
 
 _FILES = pkgutil.iter_modules([str(Path(__file__).parent / "strategies")])
-STRATEGIES = tuple(sorted(file.name for file in _FILES if not file.name.startswith("_")))
+STRATEGIES = tuple(sorted(file.name for file in _FILES if re.fullmatch("[a-z][a-z0-9_]*", file.name)))
 """The files in strategies/, one a strategy."""
 
 MAX_SEED = 2**31

@@ -1,16 +1,22 @@
 """Progress for people: a bar in a terminal, plain lines elsewhere, nothing when a program calls the library."""
 
+import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+log = logging.getLogger(__name__)
+
+_LINE_EVERY_S = 30.0
+
 _console: Console | None = None
 
 
 def show_on(console: Console | None) -> None:
-    """Draw later bars on `console`; None, the state at the start, draws none."""
+    """Show later work on `console`; None, the state at the start, shows none."""
     global _console  # noqa: PLW0603
     _console = console
 
@@ -18,8 +24,11 @@ def show_on(console: Console | None) -> None:
 @contextmanager
 def progress(description: str) -> Iterator[Callable[[int, int], None]]:
     """Show that work is under way; the yielded function tells how many parts are done, of how many."""
-    if _console is None or not _console.is_terminal:
+    if _console is None:
         yield lambda done, total: None
+        return
+    if not _console.is_terminal:
+        yield _lines(description)
         return
     columns = (
         SpinnerColumn(),
@@ -31,3 +40,15 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=_console, transient=True) as bars:
         task = bars.add_task(description, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _lines(description: str) -> Callable[[int, int], None]:
+    told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _LINE_EVERY_S:
+            told = time.monotonic()
+            log.info("%s: %d of %d", description, done, total)
+
+    return tell

@@ -134,7 +134,7 @@ class Workspace:
 
 
 def render_workspace(name: str, **values: Any) -> str:
-    """Return a file of a workspace (params.yaml, dvc.yaml or task.yaml) from its template."""
+    """Return a file of a workspace (params.yaml, dvc.yaml, task.yaml or curves.json) from its template."""
     loader = jinja2.PackageLoader("polydistill", "templates/workspace")
     environment = jinja2.Environment(
         loader=loader,
@@ -175,6 +175,9 @@ def write_workspace(root: Path, files: dict[str, str]) -> None:
         subdir = [] if (root / ".git").exists() else ["--subdir"]
         if _run(["dvc", "init", "--quiet", *subdir], root):
             _run(["dvc", "config", "core.analytics", "false"], root)
+    if (root / ".dvc").exists():
+        with new_file(root / ".dvc" / "plots" / "curves.json") as partial:
+            partial.write_text(render_workspace("curves.json"), encoding="utf-8")
 
 
 def new_workspace(root: Path, task: str, languages: Sequence[str]) -> None:

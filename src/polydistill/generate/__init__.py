@@ -23,6 +23,7 @@ from polydistill.strategies import Strategy, open_strategy
 from polydistill.task import Task
 from polydistill.teachers import (
     Journal,
+    RecordedTeacher,
     Teacher,
     ask,
     check_target,
@@ -74,11 +75,21 @@ def run_generate(
 
     async def run() -> None:
         async with open_teacher(teacher_params, recording) as teacher:
+            if isinstance(teacher, RecordedTeacher) and teacher.strategy != params.strategy:
+                raise DataError(
+                    f"{recording} holds replies by the strategy {teacher.strategy}, and params.yaml:generate.strategy "
+                    f"is {params.strategy}; set it to {teacher.strategy}, or ask a server (params.yaml:teacher)"
+                )
             plan_facts = _plan_facts(task, language, seeds, strategy, params, checks, teacher)
-            with open_journal(generated, params.strategy, plan_facts, teacher, record_to, texts=True) as journal:
+            name = params.strategy
+            with open_journal(generated, name, plan_facts, teacher, record_to, strategy=name) as journal:
+                # Of an earlier run: no step is to go on from it if this run does not come to its end.
+                (generated / "samples.parquet").unlink(missing_ok=True)
+                known = _requests(journal)
                 teacher.structured = await follows_schema(teacher, journal, teacher_params, budget)
                 quota = open_quota(task, language, seeds, params, checks, teacher)
-                await _fill(quota, generated, journal, teacher, teacher_params, budget)
+                usage = await _fill(quota, generated, journal, teacher, teacher_params, budget)
+                _tell(usage, _requests(journal) - known)
 
     asyncio.run(run())
 
@@ -116,7 +127,9 @@ async def _fill(
     teacher: Teacher,
     teacher_params: TeacherParams,
     budget: BudgetParams,
-) -> None:
+) -> dict[str, Any]:
+    """Ask until the quota is met or its bound is; return the content of usage.json."""
+
     def write_usage(*, ended: bool) -> dict[str, Any]:
         usage = usage_facts(quota, journal, teacher, budget, ended=ended)
         write_json(generated / "usage.json", usage)
@@ -137,7 +150,11 @@ async def _fill(
             f"no reply held a text: {usage['unreadable']}; is {teacher.models['generate']} a chat model?"
         )
     write_rows(generated / "samples.parquet", sample_rows(quota, journal, teacher.models["generate"]), SAMPLE)
-    _tell(usage)
+    return usage
+
+
+def _requests(journal: Journal) -> int:
+    return sum(of.requests for of in journal.usage.values())
 
 
 def _plan_facts(
@@ -253,15 +270,15 @@ def usage_facts(
     }
 
 
-def _tell(usage: Mapping[str, Any]) -> None:
+def _tell(usage: Mapping[str, Any], asked_now: int) -> None:
     texts = usage["texts"]
-    replies = sum(of["requests"] for of in usage["purposes"].values())
     log.info(
-        "%d usable texts of %d written, from %d requests to %s",
+        "%d usable texts of %d written, from %d requests to %s, %d of them in this run",
         texts["usable"],
         texts["written"],
-        replies,
+        sum(of["requests"] for of in usage["purposes"].values()),
         usage["teacher"]["model"],
+        asked_now,
     )
     for label, short in usage["shortfall"].items():
         reasons = ", ".join(f"{reason} {n}" for reason, n in short["reasons"].items())

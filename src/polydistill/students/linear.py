@@ -1,5 +1,6 @@
 """The linear student: what counts is which character and word n-grams a text has."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,10 +75,10 @@ class LinearStudent(Student):
         terms = {name: list(part.get_feature_names_out()) for name, part in self.vectorizer_.transformer_list}
         (folder / "terms.json").write_text(json.dumps(terms, ensure_ascii=False) + "\n", encoding="utf-8")
         # Not one .npz: the bytes of a zip archive depend on the version of Python.
-        np.save(folder / "weights.npy", self.weights_, allow_pickle=False)
-        np.save(folder / "bias.npy", self.bias_, allow_pickle=False)
+        _write_array(folder / "weights.npy", self.weights_)
+        _write_array(folder / "bias.npy", self.bias_)
         for name, part in self.vectorizer_.transformer_list:
-            np.save(folder / f"idf_{name}.npy", part.idf_, allow_pickle=False)
+            _write_array(folder / f"idf_{name}.npy", part.idf_)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -106,6 +107,13 @@ class LinearStudent(Student):
         characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, self.max_char_ngram), **shared)
         of_words = TfidfVectorizer(ngram_range=(1, self.max_word_ngram), token_pattern=r"\b\w+\b", **shared)
         return FeatureUnion([("characters", characters), ("words", of_words)])
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    # Given a real file, numpy turns a Ctrl-C that comes as it looks at it into a TypeError.
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    path.write_bytes(content.getvalue())
 
 
 def _read_array(path: Path) -> np.ndarray:

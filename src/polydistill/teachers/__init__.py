@@ -17,6 +17,7 @@ __all__ = [
     "Failure",
     "Journal",
     "Outcome",
+    "RecordedTeacher",
     "Reply",
     "Teacher",
     "Usage",

@@ -28,6 +28,8 @@ from polydistill.files import explained
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply
 
 VERSION = 1
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What comes of reading a line that this module has not written."""
 
 
 @dataclass
@@ -285,16 +287,17 @@ class Journal:
                         return 0
                 else:
                     self._take_in(row, end)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+            except _DAMAGE as exc:
                 if number == 1:
                     raise DataError(
                         f"{self.path}:1: no journal of version {VERSION}; move the file away to start anew"
                     ) from exc
-                raise DataError(
-                    f"{self.path}:{number}: damaged ({exc}); mend or delete this line and run again"
-                ) from exc
+                raise self._damaged(number, exc) from exc
             end += len(line)
         return end
+
+    def _damaged(self, number: int, why: Exception) -> DataError:
+        return DataError(f"{self.path}:{number}: damaged ({why}); mend or delete this line and run again")
 
     def _takes(self, header: Any) -> bool:
         """Say whether the file goes on; one without paid replies makes room for another plan.
@@ -320,8 +323,16 @@ class Journal:
 
     def _count_replies(self) -> int:
         """Count what was paid for in the rest of the file; the canary is little, and is sent again."""
-        rows = (_parsed(line) for line in self._in if line.endswith(b"\n"))
-        return sum("text" in row and not row["id"].startswith("canary/") for row in rows)
+        count = 0
+        for number, line in enumerate(self._in, start=2):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = _parsed(line)
+                count += isinstance(to_outcome(row), Reply) and not row["id"].startswith("canary/")
+            except _DAMAGE as exc:
+                raise self._damaged(number, exc) from exc
+        return count
 
     def _take_in(self, row: dict[str, Any], offset: int) -> None:
         self.note(row["id"], row["digest"], to_outcome(row), row.get("faults", ()), offset)

@@ -1,8 +1,10 @@
 """The teacher behind any server with OpenAI's chat-completions API, vLLM's among them."""
 
+import asyncio
 import base64
 import email.utils
 import json
+import logging
 import math
 import os
 import time
@@ -21,10 +23,13 @@ from polydistill.prompts import Purpose
 from polydistill.teachers.base import BusyError, ChatRequest, RefusedError, Reply, token_count
 from polydistill.text import tidy
 
+log = logging.getLogger(__name__)
+
 _BUSY = {408, 409, 425, 429}
 # Of an answer: a token is seldom longer than ten characters, and JSON may write each as \uXXXX.
 _BYTES_PER_TOKEN = 64
 _LEAST_LIMIT_BYTES = 256 * 1024
+_LEAST_PAUSE_S = 0.1
 # What some servers call the finish_reason `length`.
 _LENGTH = {"length", "max_tokens", "model_length"}
 # A shorter key may well stand in a text by chance, and none that guards anything is so short.
@@ -67,6 +72,11 @@ class OpenAITeacher:
         """
         self._key = self._read_key()
         self._forms_of_key = _forms(self._key) if len(self._key) >= _SHORTEST_SECRET else []
+        if self._key and not self._forms_of_key:
+            log.warning(
+                "the key has fewer than %d characters: where the server repeats it, it stays in the replies",
+                _SHORTEST_SECRET,
+            )
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -146,7 +156,7 @@ class OpenAITeacher:
         """
         name_one = "name one in params.yaml:teacher.model"
         try:
-            answer = await self._call("GET", URL(self.url + "/models"), None)
+            answer = await self._models()
         except (BusyError, RefusedError) as exc:
             raise TeacherError(f"teacher {self.url} does not say which model it has ({exc}); is it up?") from exc
         try:
@@ -157,6 +167,17 @@ class OpenAITeacher:
             listed = ", ".join(names[:20]) or "none"
             raise TeacherError(f"teacher {self.url} lists the models {listed}; {name_one}")
         return names[0]
+
+    async def _models(self) -> Any:
+        """Return the list of models, after the pauses that the server asks for."""
+        deadline = time.monotonic() + self.params.total_timeout_s
+        while True:
+            try:
+                return await self._call("GET", URL(self.url + "/models"), None)
+            except BusyError as exc:
+                if exc.retry_after is None or time.monotonic() + exc.retry_after > deadline:
+                    raise
+                await asyncio.sleep(max(exc.retry_after, _LEAST_PAUSE_S))
 
     async def _call(self, method: str, url: URL, body: bytes | None) -> Any:
         """Return the JSON of an answer; None where it is too long to be one."""
@@ -205,6 +226,11 @@ class OpenAITeacher:
     def _refuse(self, status: int, raw: bytes, retry_after: float | None) -> None:
         # The key goes before anything is cut, or a part of it would stay.
         said = tidy(self._redact(raw.decode("utf-8", "replace")), 2000)[:300]
+        if status in (401, 403) and not self._key:
+            raise TeacherError(
+                f"teacher {self.url} wants a key (HTTP {status}), and there is none to send; put one into "
+                f"{self._source_of_key()}"
+            )
         if status in (401, 403):
             raise TeacherError(
                 f"teacher {self.url} refused the key (HTTP {status}); put a valid one into {self._source_of_key()}"

@@ -6,6 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from polydistill.text import tidy
 log = logging.getLogger(__name__)
 
 VERSION = 1
+_STRATEGY = "plain"  # of a recording that names none
 _MAX_NOTE = 1000  # characters of all that is not the reply itself
 
 
@@ -26,8 +28,9 @@ class RecordedTeacher:
     """Replies from a JSON Lines file.
 
     Its first line is {"recording": 1, "purposes": {purpose: {"model": name}}}, with "structured": false where the
-    replies are plain lines; every other line is one reply, {"id", "reply", "finish_reason", "prompt_tokens",
-    "completion_tokens", "fault"}, the last four optional, or a request that got none, {"id", "failed"}.
+    replies are plain lines, and "strategy" where it was another than `plain`; every other line is one reply, {"id",
+    "reply", "finish_reason", "prompt_tokens", "completion_tokens", "fault"}, the last four optional, or a request that
+    got none, {"id", "failed"}.
     """
 
     kind = "recorded"
@@ -37,6 +40,7 @@ class RecordedTeacher:
         self.models: Mapping[Purpose, str] = {}
         self.revision = ""
         self.structured: bool | None = True
+        self.strategy = _STRATEGY
         self.outcomes: dict[str, Reply | Failure] = {}
 
     async def __aenter__(self) -> Self:
@@ -73,6 +77,7 @@ class RecordedTeacher:
                 f'{self.path}:1: names no models; wanted is "purposes": {{"generate": {{"model": ...}}, ...}}'
             ) from exc
         self.structured = header.get("structured") is not False
+        self.strategy = tidy(str(header.get("strategy", _STRATEGY)), _MAX_NOTE)
         for number, line in lines:
             row = self._parse(number, line)
             if isinstance(row.get("id"), str) and isinstance(row.get("failed"), str):
@@ -132,12 +137,19 @@ def _note(content: Any) -> str | None:
 
 
 def write_recording(
-    path: Path, models: Mapping[Purpose, str], outcomes: Iterable[tuple[str, Outcome]], *, structured: bool = True
+    path: Path,
+    models: Mapping[Purpose, str],
+    outcomes: Iterable[tuple[str, Outcome]],
+    *,
+    structured: bool = True,
+    strategy: str = _STRATEGY,
 ) -> None:
     """Write a recording of what came of requests, each with its id."""
     header: dict[str, Any] = {"recording": VERSION}
     if not structured:
         header["structured"] = False
+    if strategy != _STRATEGY:
+        header["strategy"] = strategy
     header["purposes"] = {purpose: {"model": model} for purpose, model in models.items()}
     with new_file(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
         out.write(json.dumps(header, ensure_ascii=False) + "\n")
@@ -158,14 +170,22 @@ def _to_row(outcome: Outcome) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def record(path: Path, journal: Journal, models: Mapping[Purpose, str], *, structured: bool | None = None) -> None:
-    """Write what a journal holds as a recording; what one at `path` holds besides stays, if it is of the same models.
+def record(
+    path: Path,
+    journal: Journal,
+    models: Mapping[Purpose, str],
+    *,
+    structured: bool | None = None,
+    strategy: str | None = None,
+) -> None:
+    """Write what a journal holds as a recording; what one at `path` holds of other purposes stays.
 
     Args:
         path: The recording.
         journal: Open.
         models: The model behind each purpose.
         structured: Whether texts were asked for in JSON; None if that did not matter.
+        strategy: By which texts were asked for; None if none were.
 
     Raises:
         DataError: If there is a file at `path` that is no recording.
@@ -173,14 +193,18 @@ def record(path: Path, journal: Journal, models: Mapping[Purpose, str], *, struc
     before = RecordedTeacher(path)
     if path.exists():
         before.read()
-    news = {row["id"]: to_outcome(row) for row in journal.rows()}
-    purposes = {id.partition("/")[0] for id in news} - {"canary"}
-    others = {purpose for purpose in purposes if dict(before.models).get(purpose) != dict(models).get(purpose)}
-    kept = {id: outcome for id, outcome in before.outcomes.items() if id.partition("/")[0] not in others}
-    news = {id: outcome for id, outcome in news.items() if id.partition("/")[0] in purposes}
+    last = {row["id"]: number for number, row in enumerate(journal.rows())}  # a request may stand there twice
+    purposes = {id.partition("/")[0] for id in last} - {"canary"}
+    kept = (of for of in before.outcomes.items() if of[0].partition("/")[0] not in purposes)
+    news = (
+        (row["id"], to_outcome(row))
+        for number, row in enumerate(journal.rows())
+        if last[row["id"]] == number and row["id"].partition("/")[0] in purposes
+    )
     all_models: dict[Purpose, str] = {**before.models, **{p: m for p, m in models.items() if p in purposes}}
     in_json = bool(before.structured) if structured is None else structured
-    write_recording(path, all_models, {**kept, **news}.items(), structured=in_json)
+    by = before.strategy if strategy is None else strategy
+    write_recording(path, all_models, chain(kept, news), structured=in_json, strategy=by)
 
 
 def check_target(path: Path | None) -> None:
@@ -203,7 +227,13 @@ def check_target(path: Path | None) -> None:
 
 @contextmanager
 def open_journal(
-    folder: Path, name: str, plan: Mapping[str, Any], teacher: Teacher, record_to: Path | None, *, texts: bool
+    folder: Path,
+    name: str,
+    plan: Mapping[str, Any],
+    teacher: Teacher,
+    record_to: Path | None,
+    *,
+    strategy: str | None = None,
 ) -> Iterator[Journal]:
     """Open the journal of a step; what it holds in the end, whatever the end is, is written as a recording if wanted.
 
@@ -213,7 +243,7 @@ def open_journal(
         plan: As of `Journal`.
         teacher: Who is asked in the block, connected.
         record_to: The recording; None for none.
-        texts: Whether texts are asked for, so that it matters for a recording whether in JSON.
+        strategy: By which texts are asked for; None where it is no texts.
 
     Raises:
         DataError: As of `Journal`; or if the recording cannot be written, but where the block ends with an error, that
@@ -224,7 +254,8 @@ def open_journal(
 
         def write() -> None:
             if record_to is not None and len(journal):
-                record(record_to, journal, teacher.models, structured=teacher.structured if texts else None)
+                structured = None if strategy is None else teacher.structured
+                record(record_to, journal, teacher.models, structured=structured, strategy=strategy)
 
         try:
             yield journal

@@ -1,0 +1,54 @@
+"""Two strategies side by side, as docs/teachers.md tells, with DVC's experiments."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat_server import chat_server
+from polydistill.workspace import render_workspace, write_workspace
+from spaces import FACETS, TASK, build_workspace, write_yaml
+
+CELL = "work/demo/sl"
+
+
+@pytest.mark.slow
+def test_two_strategies_stand_side_by_side(tmp_path: Path) -> None:
+    with chat_server() as server:
+        build_workspace(
+            tmp_path, teacher__kind="openai", teacher__url=server.url, generate__texts_per_label=8, train__sizes=[2, 4]
+        )
+        write_yaml(tmp_path / "data/demo/task.yaml", TASK | {"facets": FACETS})
+        write_workspace(tmp_path, {"dvc.yaml": render_workspace("dvc.yaml", recorded=False)})
+        call(tmp_path, "git", "add", "--all")
+        call(tmp_path, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message=first")
+        for strategy in ("plain", "diverse"):
+            change = f"generate.strategy={strategy}"
+            call(tmp_path, "dvc", "exp", "run", "--quiet", "-n", strategy, "-S", change, "measure", "evaluate")
+        prompts = [chat["messages"][0]["content"] for chat in server.chats()]
+    assert any("topic: the dentist" in prompt for prompt in prompts)
+
+    diff = json.loads(call(tmp_path, "dvc", "exp", "diff", "--json", "plain", "diverse"))
+    assert diff["params"]["params.yaml"]["generate.strategy"] == {"old": "plain", "new": "diverse"}
+    diversity = diff["metrics"][f"{CELL}/measured/diversity.json"]
+    assert any("synthetic" in name and change.get("diff") for name, change in diversity.items())
+
+    drawn = json.loads(call(tmp_path, "dvc", "plots", "diff", "--json", "plain", "diverse"))
+    ((plot,),) = drawn["data"].values()
+    lines = {(row["rev"], row["source"]) for row in plot["content"]["data"]["values"]}
+    assert lines == {(strategy, source) for strategy in ("plain", "diverse") for source in ("synthetic", "human")}
+    encoding = plot["content"]["encoding"]
+    assert (encoding["color"]["field"], encoding["strokeDash"]["field"]) == ("rev", "source")
+    assert (encoding["x"]["field"], encoding["y"]["field"]) == ("size", "accuracy")
+
+
+def call(workspace: Path, *command: str) -> str:
+    environment: dict[str, Any] = {**os.environ, "DVC_NO_ANALYTICS": "true"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout

@@ -154,9 +154,7 @@ def test_a_run_that_fails_leaves_no_samples_of_the_one_before(prepared: Path, tm
 def test_a_recording_is_not_replayed_under_another_strategy(prepared: Path, tmp_path: Path) -> None:
     tape = tmp_path / "tape.jsonl"
     replay(prepared, tmp_path / "generated", generate__strategy="plain")
-    with pytest.raises(
-        DataError, match=r"replies by the strategy plain, and params\.yaml:generate\.strategy is div"
-    ):
+    with pytest.raises(DataError, match=r"replies by the strategy plain, and params\.yaml:generate\.strategy is div"):
         replay(prepared, tmp_path / "generated", generate__strategy="diverse")
     with chat_server() as server:
         generate(prepared, tmp_path / "asked", params_of(server, generate__strategy="diverse"), record_to=tape)

@@ -31,6 +31,7 @@ def test_the_root_of_the_repository_is_the_workspace_of_the_demo() -> None:
     stages = (REPOSITORY / "dvc.yaml").read_text(encoding="utf-8")
     assert params == render_workspace("params.yaml", cells=cells, preset="demo")
     assert stages == render_workspace("dvc.yaml", recorded=True)
+    assert (REPOSITORY / ".dvc/plots/curves.json").read_text(encoding="utf-8") == render_workspace("curves.json")
 
 
 @pytest.mark.parametrize("preset", ["own", "demo", "paper"])
@@ -124,6 +125,7 @@ def test_within_a_git_repository_there_is_no_second_one(tmp_path: Path) -> None:
     new_workspace(tmp_path / "deep" / "ws", "shop", ["sl"])
     assert not (tmp_path / "deep" / "ws" / ".git").exists()
     assert (tmp_path / "deep" / "ws" / ".dvc" / "config").exists()
+    assert (tmp_path / "deep" / "ws" / ".dvc" / "plots" / "curves.json").exists()
 
 
 @pytest.mark.usefixtures("no_programs")

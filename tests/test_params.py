@@ -64,6 +64,11 @@ def test_every_setting_is_explained_and_has_no_default_that_dvc_cannot_see() -> 
         ("budget.cost", 5, "budget: a limit on `cost` needs prompt_price and completion_price"),
         ("budget.prompt_price", 0.5, "budget: prompt_price and completion_price go together; 0 is a price"),
         ("budget.tokens_per_s", 0, "budget.tokens_per_s: 0 is not allowed; input should be greater than 0"),
+        (
+            "teacher.url",
+            "localhost:8000/v1",
+            "teacher.url: 'localhost:8000/v1' is not allowed; wanted: Base URL of the server, such as http://host:8000/v1",
+        ),
         ("generate.strategy", "wild", "generate.strategy: 'wild' is no strategy; there are diverse, plain"),
         ("generate.top_up", -0.1, "generate.top_up: -0.1 is not allowed; input should be greater than or equal to 0"),
         ("generate.seeds_per_request", 0, "generate.seeds_per_request: 0 is not allowed"),

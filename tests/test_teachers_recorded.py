@@ -143,7 +143,7 @@ def test_a_run_that_was_recorded_replays_to_the_same(tmp_path: Path, tape: Path)
 FILES = ("live.jsonl", "replayed.jsonl")
 
 
-def test_what_is_recorded_of_other_purposes_stays(tmp_path: Path, tape: Path) -> None:
+def test_what_is_recorded_of_other_purposes_stays_but_for_verdicts_on_other_texts(tmp_path: Path, tape: Path) -> None:
     before = {
         "generate/book/0": Reply("old"),
         "generate/book/9": Reply("old"),
@@ -167,11 +167,10 @@ def test_what_is_recorded_of_other_purposes_stays(tmp_path: Path, tape: Path) ->
     teacher.read()
     assert teacher.outcomes == {
         "zero-shot/ab12": Reply("book"),
-        "revise/book/0": Reply("yes"),
         "generate/book/0": Reply("new", "stop", 3, 4),
         "generate/book/1": Failure("HTTP 400: no"),
     }
-    assert teacher.models == {"generate": "new", "zero-shot": "other", "revise": "judge"}
+    assert teacher.models == {"generate": "new", "zero-shot": "other"}
     assert teacher.structured is True
 
 

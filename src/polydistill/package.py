@@ -134,7 +134,7 @@ def run_package(winners: Path, cards: Path, bento: Path, params: PackageParams) 
         shutil.copytree(_build(context, params.name, version, Path(scratch, "home")), folder, dirs_exist_ok=True)
         folder.chmod(0o755)  # BentoML builds in a folder of this user's alone
         _pin_creation_time(folder / "bento.yaml")
-    log.info("%s:%s: %d winners in %s", params.name, version, len(cells), bento)
+    log.info("%s:%s in %s, winners: %d", params.name, version, bento, len(cells))
 
 
 def service_source() -> Path:

@@ -56,7 +56,8 @@ class TeacherParams(Section):
         "`vllm`: runs the model in this process."
     )
     url: str | None = Field(
-        pattern=r"^https?://[^@?#\s]+$", description="Base URL of the server, such as http://host:8000/v1."
+        pattern=r"^https?://[^@?#\s]+$",
+        description="Base URL of the server, such as http://host:8000/v1; no user, password or query in it.",
     )
     model: str | None = Field(
         description="Model name at the server; null takes the only model that the server lists. For `vllm` its name at "
@@ -364,10 +365,17 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {message}"
+    if error["type"] == "string_pattern_mismatch" and (description := _description(model, error["loc"])):
+        message = f"wanted: {description}"
     marks = _PERHAPS_SECRET.get(str(error["loc"][-1])) if error["loc"] else None
     secret = marks is not None and (not marks or any(mark in str(error["input"]) for mark in marks))
     shown = "this value" if secret else repr(error["input"])
     return f"{key}: {shown} is not allowed; {message[0].lower()}{message[1:]}"
+
+
+def _description(model: type[BaseModel], loc: tuple[str | int, ...]) -> str | None:
+    """Return what a field is for; None for an entry of a list."""
+    return _section_at(model, loc[:-1]).model_fields[loc[-1]].description if isinstance(loc[-1], str) else None
 
 
 def _section_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel]:

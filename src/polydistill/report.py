@@ -240,4 +240,4 @@ def run_report(cards: Path, report: Path) -> None:
     with new_folder(report) as folder:
         (folder / "index.html").write_text(render(read), encoding="utf-8")
         write_json(folder / "summary.json", summarise(read).model_dump(mode="json"))
-    log.info("%d cells on %s", len(read), report / "index.html")
+    log.info("%s, cells: %d", report / "index.html", len(read))

@@ -102,7 +102,9 @@ def run_train(prepared: Path, filtered: Path, trained: Path, kind: StudentKind, 
             out / "train.json", {"schema_version": 1, "student": kind, "labels": labels, "passed_over": passed_over}
         )
     for source, sizes in passed_over.items():
-        if sizes:
+        if not pools[source]:
+            log.info("there are no %s texts, so no curve of them", source)
+        elif sizes:
             log.info("%s: %d texts, so sizes %s are passed over", source, len(pools[source]), sizes)
     log.info("%s: %d runs, final student trained on %d texts", kind, len(runs), len(synthetic))
 

@@ -195,13 +195,16 @@ def record(
         before.read()
     last = {row["id"]: number for number, row in enumerate(journal.rows())}  # a request may stand there twice
     purposes = {id.partition("/")[0] for id in last} - {"canary"}
-    kept = (of for of in before.outcomes.items() if of[0].partition("/")[0] not in purposes)
+    # Verdicts are of texts: those on the texts of another run say nothing of these.
+    gone = purposes | ({"revise"} if "generate" in purposes else set())
+    kept = (of for of in before.outcomes.items() if of[0].partition("/")[0] not in gone)
     news = (
         (row["id"], to_outcome(row))
         for number, row in enumerate(journal.rows())
         if last[row["id"]] == number and row["id"].partition("/")[0] in purposes
     )
-    all_models: dict[Purpose, str] = {**before.models, **{p: m for p, m in models.items() if p in purposes}}
+    all_models: dict[Purpose, str] = {purpose: m for purpose, m in before.models.items() if purpose not in gone}
+    all_models |= {purpose: m for purpose, m in models.items() if purpose in purposes}
     in_json = bool(before.structured) if structured is None else structured
     by = before.strategy if strategy is None else strategy
     write_recording(path, all_models, chain(kept, news), structured=in_json, strategy=by)

@@ -17,8 +17,7 @@ from polydistill.prompts import render
 from polydistill.replies import FAULTS, faults_of, reply_faults
 from polydistill.replies.parsing import answer_of, find_object
 from polydistill.task import Facets, Task, language_name, load_task
-from polydistill.teachers import ChatRequest, Failure, Journal, Reply, Teacher, ask, ledger, open_teacher
-from polydistill.teachers.asking import RequestList
+from polydistill.teachers import ChatRequest, Failure, Journal, Reply, Teacher, ask_all, ask_one, ledger, open_teacher
 from polydistill.text import fold
 
 log = logging.getLogger(__name__)
@@ -178,18 +177,13 @@ def run_facets(
         )
 
     async def answer(request: ChatRequest, teacher: Teacher, opened: Journal) -> Reply:
-        source = RequestList([request])
-        try:
-            await ask(source, teacher, opened, params, budget, faults_of)
-        except TeacherError:
-            outcome = source.outcomes.get(request.id)
-            if request.schema is None or not (isinstance(outcome, Failure) and outcome.refused):
-                raise
+        outcome = await ask_one(request, teacher, opened, params, budget, faults_of)
+        if isinstance(outcome, Failure):
             # Refused for the schema? Without one the prompt still says which JSON it wants.
-            return await answer(replace(request, schema=None), teacher, opened)
-        reply = source.outcomes[request.id]
-        assert isinstance(reply, Reply)  # a failure would have been all there is, and told
-        return reply
+            plain = replace(request, schema=None)
+            outcome = (await ask_all([plain], teacher, opened, params, budget, faults_of))[plain.id]
+        assert isinstance(outcome, Reply)  # a failure would have been all there is, and told
+        return outcome
 
     async def propose() -> Facets:
         async with open_teacher(params, task_file.with_name("recording.jsonl")) as teacher:

@@ -85,11 +85,11 @@ def run_generate(
             with open_journal(generated, name, plan_facts, teacher, record_to, strategy=name) as journal:
                 # Of an earlier run: no step is to go on from it if this run does not come to its end.
                 (generated / "samples.parquet").unlink(missing_ok=True)
-                known = _requests(journal)
+                known = sum(of.requests for of in journal.usage.values())
                 teacher.structured = await follows_schema(teacher, journal, teacher_params, budget)
                 quota = open_quota(task, language, seeds, params, checks, teacher)
                 usage = await _fill(quota, generated, journal, teacher, teacher_params, budget)
-                _tell(usage, _requests(journal) - known)
+                _tell(usage, known)
 
     asyncio.run(run())
 
@@ -151,10 +151,6 @@ async def _fill(
         )
     write_rows(generated / "samples.parquet", sample_rows(quota, journal, teacher.models["generate"]), SAMPLE)
     return usage
-
-
-def _requests(journal: Journal) -> int:
-    return sum(of.requests for of in journal.usage.values())
 
 
 def _plan_facts(
@@ -270,15 +266,17 @@ def usage_facts(
     }
 
 
-def _tell(usage: Mapping[str, Any], asked_now: int) -> None:
+def _tell(usage: Mapping[str, Any], known: int) -> None:
+    """Sum up a run; `known` are the requests of those before it."""
     texts = usage["texts"]
+    requests = sum(of["requests"] for of in usage["purposes"].values())
     log.info(
         "%d usable texts of %d written, from %d requests to %s, %d of them in this run",
         texts["usable"],
         texts["written"],
-        sum(of["requests"] for of in usage["purposes"].values()),
+        requests,
         usage["teacher"]["model"],
-        asked_now,
+        requests - known,
     )
     for label, short in usage["shortfall"].items():
         reasons = ", ".join(f"{reason} {n}" for reason, n in short["reasons"].items())

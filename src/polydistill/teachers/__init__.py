@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from polydistill.params import TeacherParams
-from polydistill.teachers.asking import ask, ask_all
+from polydistill.teachers.asking import ask, ask_all, ask_one
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply, Teacher
 from polydistill.teachers.budget import Budget, ledger
 from polydistill.teachers.canary import follows_schema
@@ -23,6 +23,7 @@ __all__ = [
     "Usage",
     "ask",
     "ask_all",
+    "ask_one",
     "check_target",
     "follows_schema",
     "ledger",

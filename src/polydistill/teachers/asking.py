@@ -118,6 +118,25 @@ async def ask_all(
     return source.outcomes
 
 
+async def ask_one(
+    request: ChatRequest,
+    teacher: Teacher,
+    journal: Journal,
+    params: TeacherParams,
+    budget: BudgetParams,
+    faults_of: Faults | None = None,
+) -> Outcome:
+    """Return what came of one request, be it the server's refusal; arguments and other errors as of `ask`."""
+    source = RequestList([request])
+    try:
+        await ask(source, teacher, journal, params, budget, faults_of)
+    except TeacherError:
+        outcome = source.outcomes.get(request.id)
+        if not (isinstance(outcome, Failure) and outcome.refused):
+            raise
+    return source.outcomes[request.id]
+
+
 class _Asking:
     def __init__(
         self,

@@ -36,6 +36,11 @@ class ChatRequest:
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
+def purpose_of(id: str) -> str:
+    """Return the purpose that a request's id tells first."""
+    return id.partition("/")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a teacher answered; token counts are None where they are not known.

@@ -3,11 +3,10 @@
 import json
 import logging
 
-from polydistill.errors import TeacherError
 from polydistill.params import BudgetParams, TeacherParams
 from polydistill.prompts import render
-from polydistill.teachers.asking import RequestList, ask
-from polydistill.teachers.base import ChatRequest, Failure, Reply, Teacher
+from polydistill.teachers.asking import ask_all, ask_one
+from polydistill.teachers.base import ChatRequest, Failure, Teacher
 from polydistill.teachers.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -34,18 +33,14 @@ async def follows_schema(teacher: Teacher, journal: Journal, params: TeacherPara
         return teacher.structured
     with_schema = ChatRequest("canary/0", "canary", render("canary"), 0.0, 0, _SCHEMA)
     without = ChatRequest("canary/1", "canary", render("canary"), 0.0, 0)
-    source = RequestList([with_schema])
+    structured = False
     if journal.get(without.digest(teacher.models["canary"], teacher.revision)) is None:
-        try:
-            await ask(source, teacher, journal, params, budget)
-        except TeacherError:
-            outcome = source.outcomes.get(with_schema.id)
-            if not (isinstance(outcome, Failure) and outcome.refused):
-                raise
+        outcome = await ask_one(with_schema, teacher, journal, params, budget)
+        if isinstance(outcome, Failure):
             # Refused for the schema, or for something else that ails every request?
-            await ask(RequestList([without]), teacher, journal, params, budget)
-    reply = source.outcomes.get(with_schema.id)
-    structured = isinstance(reply, Reply) and _is_canary(reply.text)
+            await ask_all([without], teacher, journal, params, budget)
+        else:
+            structured = _is_canary(outcome.text)
     if not structured:
         who = f"the server at {params.url}" if params.url else f"the {teacher.kind} teacher"
         log.warning("%s does not follow a JSON schema that it is given; texts are asked for as plain lines", who)

@@ -25,7 +25,7 @@ from pydantic_core import from_json
 
 from polydistill.errors import DataError
 from polydistill.files import explained
-from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply
+from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply, purpose_of
 
 VERSION = 1
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -253,7 +253,7 @@ class Journal:
 
     def note(self, id: str, digest: str, outcome: Outcome, faults: Sequence[str], offset: int) -> None:
         """Let an outcome count whose line is on disk."""
-        self.usage[id.partition("/")[0]].add(outcome, faults)
+        self.usage[purpose_of(id)].add(outcome, faults)
         if isinstance(outcome, Failure):
             self._failed[int(digest, 16)] = offset
             return

@@ -13,7 +13,16 @@ from typing import Any, Self
 from polydistill.errors import DataError, PolydistillError
 from polydistill.files import explained, new_file, read_text
 from polydistill.prompts import Purpose
-from polydistill.teachers.base import ChatRequest, Failure, Outcome, RefusedError, Reply, Teacher, token_count
+from polydistill.teachers.base import (
+    ChatRequest,
+    Failure,
+    Outcome,
+    RefusedError,
+    Reply,
+    Teacher,
+    purpose_of,
+    token_count,
+)
 from polydistill.teachers.journal import Journal, journal_path, to_outcome
 from polydistill.text import tidy
 
@@ -194,14 +203,14 @@ def record(
     if path.exists():
         before.read()
     last = {row["id"]: number for number, row in enumerate(journal.rows())}  # a request may stand there twice
-    purposes = {id.partition("/")[0] for id in last} - {"canary"}
+    purposes = {purpose_of(id) for id in last} - {"canary"}
     # Verdicts are of texts: those on the texts of another run say nothing of these.
     gone = purposes | ({"revise"} if "generate" in purposes else set())
-    kept = (of for of in before.outcomes.items() if of[0].partition("/")[0] not in gone)
+    kept = (of for of in before.outcomes.items() if purpose_of(of[0]) not in gone)
     news = (
         (row["id"], to_outcome(row))
         for number, row in enumerate(journal.rows())
-        if last[row["id"]] == number and row["id"].partition("/")[0] in purposes
+        if last[row["id"]] == number and purpose_of(row["id"]) in purposes
     )
     all_models: dict[Purpose, str] = {purpose: m for purpose, m in before.models.items() if purpose not in gone}
     all_models |= {purpose: m for purpose, m in models.items() if purpose in purposes}

@@ -6,6 +6,19 @@ import unicodedata
 # Case folding maps I to i and İ to i plus a dot, so dotless and dotted i must meet in both cases.
 _ONE_I = str.maketrans({"ı": "i", "\u0307": None})
 
+
+
+class _Folded(dict[int, int | None]):
+    """What `str.translate` makes of each code point: a space of white space, nothing of punctuation and controls."""
+
+    def __missing__(self, code: int) -> int | None:
+        character = chr(code)
+        white = character.isspace() or unicodedata.category(character)[0] == "Z"
+        self[code] = ord(" ") if white else None if unicodedata.category(character)[0] in "PC" else code
+        return self[code]
+
+
+_FOLDED = _Folded()
 SURROGATE = re.compile("[\ud800-\udfff]")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -24,8 +37,13 @@ def fold(text: str) -> str:
     folds to itself, so that "?" and "!" stay two texts.
     """
     folded = fold_case(text)
-    kept = "".join(c for c in folded if unicodedata.category(c)[0] not in "PZC")
-    return kept or folded.strip()
+    return folded.translate(_FOLDED).replace(" ", "") or folded.strip()
+
+
+def folded_words(text: str) -> list[str]:
+    """Return the words of the folded text, as white space parts them; a text of punctuation alone is one."""
+    folded = fold_case(text)
+    return folded.translate(_FOLDED).split() or [folded.strip()]
 
 
 def grams(text: str) -> set[str]:

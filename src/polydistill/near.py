@@ -1,0 +1,384 @@
+"""Finds texts that are nearly the same, in time that grows with their number and not with its square.
+
+Two texts are near where their folded forms share enough character 3-grams, or where they are the same but for one word.
+Candidates come from hashes that near texts share; each is then compared exactly, so that none is found by chance.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from polydistill.text import fold, folded_words
+
+_HASHES = 128
+_CHUNK = 4_000  # texts hashed at once: their 3-grams stay in the processor's cache
+_WINDOW = 64  # texts with the same hash that each is compared with; where there are more, it takes further rounds
+_LEAST_CERTAIN = 0.99  # chance at least that a pair just similar enough becomes a candidate
+_DOUBT = 4.5  # standard errors of the estimated similarity by which a candidate may fall short
+_PAIRS = 200_000  # compared at once
+_MOST_WORDS = 40  # of a longer text one word is so small a part that the 3-grams tell
+_LEAST_WORDS = 2  # that must be left beside the one word: "thank you" is not near to "thank him"
+_MULTIPLIERS, _OFFSETS = np.random.default_rng(0).integers(0, 2**32, (2, _HASHES), dtype=np.uint32)
+_MULTIPLIERS |= np.uint32(1)
+_PLACE = np.uint64(0x9E3779B97F4A7C15)
+_PLACE_BACK = np.uint64(pow(int(_PLACE), -1, 2**64))
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """When two texts count as near.
+
+    Attributes:
+        similarity: Jaccard similarity of their character 3-grams, in (0, 1], from which they do.
+        one_word: Whether they do too where they are the same but for one word: another one, one more, or one moved.
+    """
+
+    similarity: float
+    one_word: bool
+
+
+@dataclass(frozen=True)
+class Match:
+    """The text that another one is near to: its index, and their Jaccard similarity."""
+
+    index: int
+    similarity: float
+
+
+def near_repeats(texts: Sequence[str], groups: Sequence[str], nearness: Nearness) -> dict[int, Match]:
+    """Find the texts that are near to an earlier one of their group that stays.
+
+    Args:
+        texts: The texts; of near ones the first stays.
+        groups: A name for each text; texts of different groups are not compared.
+        nearness: When two texts count as near.
+
+    Returns:
+        The texts that go, by index, each with the most similar of the earlier ones that stay.
+    """
+    hashed = _hash(texts, groups, nearness)
+    stays = np.ones(len(texts), bool)
+    found: dict[int, Match] = {}
+    while True:
+        by_grams, by_words, all_seen = _within(hashed, stays)
+        gone = _first_stays(*_near_pairs(hashed, hashed, by_grams, by_words, nearness))
+        found |= gone
+        if all_seen or not gone:
+            return found
+        stays[list(gone)] = False
+
+
+def near_copies(texts: Sequence[str], of: Sequence[str], nearness: Nearness) -> dict[int, Match]:
+    """Find the texts that are near to one of the texts `of`: by index, each with the most similar one."""
+    if not texts or not of:
+        return {}
+    asked, known = _hash(texts, None, nearness), _hash(of, None, nearness)
+    left, right, similarity = _near_pairs(asked, known, *_between(asked, known), nearness)
+    found: dict[int, Match] = {}
+    order = np.lexsort((right, -similarity, left))
+    for one, other, value in zip(left[order].tolist(), right[order].tolist(), similarity[order].tolist(), strict=True):
+        found.setdefault(one, Match(other, value))
+    return found
+
+
+class NearIndex:
+    """The texts added so far, one by one, among which those near to another text can be looked for."""
+
+    def __init__(self, nearness: Nearness) -> None:
+        self.nearness = nearness
+        self._texts: list[str] = []
+        self._bands = np.empty((64, _bands(nearness.similarity)[0]), np.uint64)
+        self._by_words: dict[int, int] = {}  # of the texts with the same words but one, the first
+
+    def __len__(self) -> int:
+        """Return how many texts were added."""
+        return len(self._texts)
+
+    def add(self, text: str) -> int:
+        """Add a text and return its index: how many were added before it."""
+        index, hashed = len(self), _hash([text], None, self.nearness)
+        if index == len(self._bands):
+            self._bands = np.concatenate([self._bands, np.empty_like(self._bands)])
+        self._bands[index] = hashed.bands[:, 0]
+        self._texts.append(text)
+        for key in hashed.word_keys.tolist():
+            self._by_words.setdefault(key, index)
+        return index
+
+    def most_similar(self, text: str) -> Match | None:
+        """Return the most similar of the near texts, the first of equals; None where none is near."""
+        hashed = _hash([text], None, self.nearness)
+        by_grams = np.flatnonzero((self._bands[: len(self)] == hashed.bands[:, 0]).any(axis=1)).tolist()
+        by_words = {self._by_words[key] for key in hashed.word_keys.tolist() if key in self._by_words}
+        near = [
+            Match(other, similarity)
+            for other in sorted({*by_grams, *by_words})
+            if (similarity := jaccard(text, self._texts[other])) >= self.nearness.similarity
+            or (other in by_words and one_word_apart(text, self._texts[other]))
+        ]
+        return max(near, key=lambda match: match.similarity, default=None)
+
+
+def jaccard(one: str, other: str) -> float:
+    """Return the Jaccard similarity of the character 3-grams of two texts, folded; a shorter one is one 3-gram."""
+    grams = [{folded[i : i + 3] for i in range(len(folded) - 2)} or {folded} for folded in (fold(one), fold(other))]
+    return len(grams[0] & grams[1]) / len(grams[0] | grams[1])
+
+
+def one_word_apart(one: str, other: str) -> bool:
+    """Say whether two texts are the same, folded, but for one word: another one, one more, or one moved."""
+    left, right = folded_words(one), folded_words(other)
+    if not _LEAST_WORDS < max(len(left), len(right)) <= _MOST_WORDS:
+        return left == right
+    while left and right and left[0] == right[0]:
+        left, right = left[1:], right[1:]
+    while left and right and left[-1] == right[-1]:
+        left, right = left[:-1], right[:-1]
+    moved = left[1:] + left[:1] == right or left == right[1:] + right[:1]
+    return max(len(left), len(right)) <= 1 or moved
+
+
+@dataclass(frozen=True)
+class _Hashed:
+    """Texts and the hashes by which near ones are found.
+
+    Attributes:
+        texts: The texts.
+        folded: The folded texts.
+        signatures: The least hash of a text's 3-grams by each hash function, uint32 of shape (n_texts, n_hashes).
+        bands: A hash of each band of the signature, uint64 of shape (n_bands, n_texts).
+        word_keys: Hashes of the words without one, int64 of shape (n_keys,).
+        word_owners: The text that each of `word_keys` is of.
+    """
+
+    texts: Sequence[str]
+    folded: Sequence[str]
+    signatures: np.ndarray
+    bands: np.ndarray
+    word_keys: np.ndarray
+    word_owners: np.ndarray
+
+
+def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness) -> _Hashed:
+    """Hash the texts; those of different groups have no hash in common."""
+    folded = [fold(text) for text in texts]
+    n_bands, rows = _bands(nearness.similarity)
+    signatures = np.empty((len(texts), _HASHES), np.uint32)
+    bands = np.empty((n_bands, len(texts)), np.uint64)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups or ()))}
+    of_group = np.array([numbers[name] for name in groups] if groups else [0] * len(texts), dtype=np.uint64)
+
+    def fill(start: int) -> None:
+        chunk = slice(start, start + _CHUNK)
+        signatures[chunk] = signature = _signatures(folded[chunk])
+        key = np.repeat(of_group[chunk, None], n_bands, axis=1)
+        for row in range(rows):
+            key = _mixed(key ^ signature[:, row : rows * n_bands : rows])
+        bands[:, chunk] = key.T
+
+    if len(texts) <= _CHUNK:
+        fill(0)
+    else:
+        with ThreadPoolExecutor(2) as pool:  # numpy lets threads run side by side
+            list(pool.map(fill, range(0, len(texts), _CHUNK)))
+    keys, owners = _word_keys(texts) if nearness.one_word else (np.empty(0, np.uint64), np.empty(0, np.int64))
+    return _Hashed(texts, folded, signatures, bands, _mixed(keys ^ of_group[owners]), owners)
+
+
+def _bands(similarity: float) -> tuple[int, int]:
+    """Return into how many bands of how many hashes a signature is cut.
+
+    Two texts are candidates where all hashes of one band are the same. The longer the bands, the fewer texts are that
+    need not be; those that are just similar enough shall be with a chance of `_LEAST_CERTAIN`.
+    """
+    for rows in range(8, 0, -1):
+        bands = _HASHES // rows
+        if 1 - (1 - similarity**rows) ** bands >= _LEAST_CERTAIN:
+            return bands, rows
+    return _HASHES, 1
+
+
+def _word_keys(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return hashes of the words of each text whole, and without each one of them where few enough are left.
+
+    Returns:
+        The hashes, uint64 of shape (n_keys,), and the text that each is of, int64 of the same shape.
+    """
+    words = [folded_words(text) for text in texts]
+    counts = np.fromiter(map(len, words), np.int64, len(words))
+    hashes = np.fromiter((hash(word) for of_text in words for word in of_text), np.int64, counts.sum()).astype(np.uint64)
+    owners = np.repeat(np.arange(len(texts)), counts)
+    starts = np.cumsum(counts) - counts
+    place = np.arange(len(owners)) - starts[owners]
+    # A text's hash is the sum of its words', each times a power of its place. Without a word, those behind it move up.
+    powers = np.cumprod(np.full(place.max(initial=0) + 1, _PLACE, np.uint64))
+    terms = _mixed(hashes) * powers[place]
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
+    start, end = sums[starts], sums[starts + counts]
+    before, behind = sums[:-1] - start[owners], end[owners] - sums[1:]
+    without = before + behind * _PLACE_BACK
+    used = (counts[owners] > _LEAST_WORDS) & (counts[owners] <= _MOST_WORDS)
+    return np.concatenate([end - start, without[used]]), np.concatenate([np.arange(len(texts)), owners[used]])
+
+
+def _grams(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 3-grams of all texts one after the other, each as one number, and where each text begins and ends.
+
+    Returns:
+        uint64 of shape (n_grams,), repeats among them, and int64 of shape (n_texts + 1,).
+    """
+    # A code point takes 21 bits. A text of fewer than three has one 3-gram, filled up with the zeros that follow it.
+    codes = np.frombuffer(("\0\0".join(folded) + "\0\0").encode("utf-32-le"), np.uint32).astype(np.uint64)
+    windows = codes[:-2] << np.uint64(42) | codes[1:-1] << np.uint64(21) | codes[2:]
+    lengths = np.fromiter(map(len, folded), np.int64, len(folded))
+    counts = np.maximum(lengths - 2, 1)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    text_starts = np.concatenate([[0], np.cumsum(lengths + 2)[:-1]])
+    return windows[np.arange(ends[-1]) + np.repeat(text_starts - ends[:-1], counts)], ends
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Return 64-bit numbers in which each bit depends on all bits of the given ones, after splitmix64."""
+    numbers = (numbers ^ numbers >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ numbers >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = numbers ^ numbers >> np.uint64(31)
+    return mixed
+
+
+def _signatures(folded: Sequence[str]) -> np.ndarray:
+    """Return the MinHash signatures, uint32 of shape (n_texts, n_hashes).
+
+    Source: Broder 1997, "On the resemblance and containment of documents".
+    """
+    grams, ends = _grams(folded)
+    hashes = (_mixed(grams) >> np.uint64(32)).astype(np.uint32)
+    least = np.empty((_HASHES, len(folded)), np.uint32)
+    scratch = np.empty_like(hashes)
+    for i in range(_HASHES):
+        np.multiply(hashes, _MULTIPLIERS[i], out=scratch)
+        np.add(scratch, _OFFSETS[i], out=scratch)
+        np.minimum.reduceat(scratch, ends[:-1], out=least[i])
+    return least.T
+
+
+def _within(hashed: _Hashed, stays: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Return the pairs of the texts that stay with a hash in common.
+
+    Returns:
+        Pairs by their 3-grams and pairs by their words, each of shape (n_pairs, 2) with the smaller index first; and
+        False where some were left out, since more than `_WINDOW` texts have the same hash.
+    """
+    n, owners = len(hashed.texts), np.flatnonzero(stays)
+    by_grams, seen = zip(*(_neighbours(band[owners], owners, n) for band in hashed.bands), strict=True)
+    chosen = stays[hashed.word_owners]
+    by_words, words_seen = _neighbours(hashed.word_keys[chosen], hashed.word_owners[chosen], n)
+    return _pairs(by_grams, n), _pairs([by_words], n), all(seen) and words_seen
+
+
+def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> tuple[np.ndarray, bool]:
+    """Return a number for each pair of owners with a key in common, and False where some were left out."""
+    order = np.lexsort((owners, keys))
+    keys, owners = keys[order], owners[order]
+    found = [np.empty(0, np.int64)]
+    firsts = np.arange(len(keys))
+    for step in range(1, _WINDOW + 1):
+        firsts = firsts[firsts < len(keys) - step]
+        firsts = firsts[keys[firsts] == keys[firsts + step]]
+        pairs = np.sort([owners[firsts], owners[firsts + step]], axis=0)
+        one, other = pairs[:, pairs[0] != pairs[1]]
+        found.append(one * n + other)
+    return np.concatenate(found), not len(firsts)
+
+
+def _between(asked: _Hashed, known: _Hashed) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of a text asked about and a known one with a hash in common, by 3-grams and by words."""
+    n = len(known.texts)
+    asked_owners, known_owners = np.arange(len(asked.texts)), np.arange(n)
+    by_grams = [
+        _matches(band, asked_owners, known_band, known_owners, n)
+        for band, known_band in zip(asked.bands, known.bands, strict=True)
+    ]
+    by_words = _matches(asked.word_keys, asked.word_owners, known.word_keys, known.word_owners, n)
+    return _pairs(by_grams, n), _pairs([by_words], n)
+
+
+def _matches(
+    keys: np.ndarray, owners: np.ndarray, known_keys: np.ndarray, known_owners: np.ndarray, n: int
+) -> np.ndarray:
+    """Return a number for each pair of an owner and a known one, of whom there are `n`, with a key in common."""
+    order = np.argsort(known_keys, kind="stable")
+    known_keys, known_owners = known_keys[order], known_owners[order]
+    first = np.searchsorted(known_keys, keys, side="left")
+    count = np.minimum(np.searchsorted(known_keys, keys, side="right") - first, _WINDOW)
+    found = [np.empty(0, np.int64)]
+    for step in range(int(count.max(initial=0))):
+        has = count > step
+        found.append(owners[has] * n + known_owners[first[has] + step])
+    return np.concatenate(found)
+
+
+def _pairs(codes: Sequence[np.ndarray], n: int) -> np.ndarray:
+    return np.stack(np.divmod(np.unique(np.concatenate(codes)), n), axis=1)
+
+
+def _near_pairs(
+    left: _Hashed, right: _Hashed, by_grams: np.ndarray, by_words: np.ndarray, nearness: Nearness
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return those of the candidates that are near: left indices, right indices and Jaccard similarities."""
+    doubt = _DOUBT * np.sqrt(nearness.similarity * (1 - nearness.similarity) / _HASHES)
+    pairs, similarities = [np.empty((0, 2), np.int64)], [np.empty(0)]
+    for start in range(0, len(by_grams), _PAIRS):
+        some = by_grams[start : start + _PAIRS]
+        estimate = (left.signatures[some[:, 0]] == right.signatures[some[:, 1]]).mean(axis=1)
+        some = some[estimate >= nearness.similarity - doubt]
+        similarity = _similarities(left, right, some)
+        pairs.append(some[similarity >= nearness.similarity])
+        similarities.append(similarity[similarity >= nearness.similarity])
+    apart = [one_word_apart(left.texts[i], right.texts[j]) for i, j in by_words.tolist()]
+    by_words = by_words[np.array(apart, dtype=bool)]
+    for start in range(0, len(by_words), _PAIRS):
+        pairs.append(by_words[start : start + _PAIRS])
+        similarities.append(_similarities(left, right, pairs[-1]))
+    near = np.concatenate(pairs)
+    return near[:, 0], near[:, 1], np.concatenate(similarities)
+
+
+def _similarities(left: _Hashed, right: _Hashed, pairs: np.ndarray) -> np.ndarray:
+    """Return the Jaccard similarities of the 3-grams of the pairs, float64 of shape (n_pairs,)."""
+    if not len(pairs):
+        return np.empty(0)
+    grams, owners = [], []
+    for side, indices in ((left, pairs[:, 0]), (right, pairs[:, 1])):
+        of_side, ends = _grams([side.folded[i] for i in indices])
+        owner = np.repeat(np.arange(len(pairs)), np.diff(ends))
+        once = _sorted_once(of_side, owner)
+        grams.append(of_side[once])
+        owners.append(owner[once])
+    all_grams, all_owners = np.concatenate(grams), np.concatenate(owners)
+    either = all_owners[_sorted_once(all_grams, all_owners)]
+    total, union = np.bincount(all_owners, minlength=len(pairs)), np.bincount(either, minlength=len(pairs))
+    similarity: np.ndarray = (total - union) / union
+    return similarity
+
+
+def _sorted_once(grams: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Return where each 3-gram of each owner stands, once."""
+    order = np.lexsort((grams, owners))
+    grams, owners = grams[order], owners[order]
+    new = np.ones(len(grams), bool)
+    new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
+    return order[new]
+
+
+def _first_stays(earlier: np.ndarray, later: np.ndarray, similarity: np.ndarray) -> dict[int, Match]:
+    """Let each text go that is near to an earlier one that stays."""
+    order = np.lexsort((earlier, -similarity, later))
+    gone: dict[int, Match] = {}
+    for first, second, value in zip(
+        earlier[order].tolist(), later[order].tolist(), similarity[order].tolist(), strict=True
+    ):
+        if second not in gone and first not in gone:
+            gone[second] = Match(first, value)
+    return gone

@@ -27,7 +27,9 @@ def scores(workspace: Workspace, cell: Cell, near_duplicate: float, texts: int) 
     """Return the accuracy on at most `texts` human training texts for each of INVERSE_REGULARIZATION."""
     human = read_records(cell.room("prepared") / "human.parquet")
     chosen = np.random.default_rng(0).permutation(len(human))[:texts]
-    params = workspace.params.filter.model_copy(update={"near_duplicate": near_duplicate})
+    filtering = workspace.params.filter
+    nearness = filtering.near_duplicate.model_copy(update={"similarity": near_duplicate})
+    params = filtering.model_copy(update={"near_duplicate": nearness})
     with tempfile.TemporaryDirectory() as scratch:
         run_filter(cell.room("prepared"), cell.room("generated"), Path(scratch, "out"), params, self_revision=False)
         accepted = read_records(Path(scratch, "out", "accepted.parquet"))

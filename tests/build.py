@@ -19,7 +19,9 @@ def records(texts: Texts, origin: Origin = "synthetic", language: str = "sl") ->
     ]
 
 
-def build_prepared(folder: Path, seeds: Texts, *, human: Texts | None = None, test: Texts | None = None) -> Path:
+def build_prepared(
+    folder: Path, seeds: Texts, *, human: Texts | None = None, test: Texts | None = None, allow_leaks: bool = False
+) -> Path:
     """Write what `prepare` writes for the cell demo/sl, with the labels of `seeds`."""
     write_records(folder / "seeds.parquet", records(seeds, "seed"))
     write_records(folder / "human.parquet", records(human or {}, "human"))
@@ -29,6 +31,7 @@ def build_prepared(folder: Path, seeds: Texts, *, human: Texts | None = None, te
     task = {"name": "demo", "instruction": "Classify the text.", "labels": labels, "languages": ["sl", "sw", "az"]}
     counts = {"seeds": len(records(seeds)), "human": len(records(human or {})), "test": len(asked)}
     facts = {"schema_version": 1, "task": task, "language": "sl", "counts": counts, "removed": [], "warnings": []}
+    facts["allow_leaks"] = allow_leaks
     write_json(folder / "prepare.json", facts)
     return folder
 

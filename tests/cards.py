@@ -56,6 +56,41 @@ def asked(purpose: str, requests: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+EXAMPLE = {"text": "Good morning!", "label": LABELS[0], "detail": "likelier English"}
+
+
+def beside(synthetic: float, human: float, half: float, meaning: str) -> dict[str, Any]:
+    """Return a measure of both sides, each and their difference with an interval of twice that half."""
+    values = {"synthetic": synthetic, "human": human, "difference": round(synthetic - human, 4)}
+    intervals = {name: [round(value - half, 4), round(value + half, 4)] for name, value in values.items()}
+    return {**values, "intervals": intervals, "meaning": meaning}
+
+
+def of_label() -> dict[str, Any]:
+    """Return what is told of the diversity of a label."""
+    measures = {name: beside(0.7, 0.8, 0.1, "") for name in ("distinct_2", "nearest_similarity")}
+    return {"n": 20, "measures": measures, "apart": {"auc": {"value": 0.88, "interval": None, "meaning": ""}}}
+
+
+def drift_test(question: str, effect: float, p_value: float, verdict: str) -> dict[str, Any]:
+    """Return a test of drift, with the limit 0.3."""
+    return {
+        "question": question,
+        "what": "largest gap",
+        "effect": effect,
+        "interval": [round(max(effect - 0.09, 0), 4), round(effect + 0.09, 4)],
+        "limit": 0.3,
+        "p_value": p_value,
+        "verdict": verdict,
+    }
+
+
+def gate(value: float | None, limit: float, **changes: Any) -> dict[str, Any]:
+    """Return a gate that warns, and that is passed."""
+    content = {"action": "warn", "value": value, "limit": limit, "bound": "at most", "passed": True}
+    return {**content, "meaning": "what the gate looks at", "examples": [], **changes}
+
+
 NOT_COUNTED = dict.fromkeys(("prompt_tokens", "completion_tokens", "cost", "seconds"))
 """Of a recording nobody knows these."""
 
@@ -152,37 +187,29 @@ def make_card(
             "compared_with": "human" if human else "seed",
             "n": 100 if human else 50,
             "measures": {
-                "compression_ratio": {
-                    "synthetic": 2.41,
-                    "human": 2.06,
-                    "meaning": "bytes before over bytes after zlib; higher = more repetitive",
-                },
-                "distinct_2": {
-                    "synthetic": 0.712,
-                    "human": 0.843,
-                    "meaning": "share of the neighbouring words that are different pairs; higher = more varied",
-                },
-                "intra_class_distance": {
-                    "synthetic": 0.861,
-                    "human": 0.902,
-                    "meaning": "mean cosine distance of two texts of a label; higher = more varied",
-                },
-                "mean_characters": {"synthetic": 71.4, "human": 52.9, "meaning": "characters per text"},
+                "compression_ratio": beside(2.41, 2.06, 0.1, "bytes before over bytes after zlib; larger = repetitive"),
+                "distinct_2": beside(
+                    0.712, 0.843, 0.02, "share of the neighbouring words that are different pairs; larger = more varied"
+                ),
+                "label_balance": beside(0.98, 0.97, 0.02, "how evenly the labels share the texts, 1 = all alike"),
+                "mean_characters": beside(71.4, 52.9, 4, "characters per text; larger = longer"),
             },
+            "apart": {"auc": {"value": 0.91, "interval": [0.87, 0.95], "meaning": "0.5 = not at all, 1 = always"}},
+            "labels": {label: of_label() for label in LABELS},
             "drift": {
-                "characters": {
-                    "test": "Kolmogorov-Smirnov",
-                    "statistic": 0.31,
-                    "p_value": 0.0001,
-                    "differs": True,
+                "verdict": "important",
+                "significance": 0.05,
+                "questions": {"labels": "whether the labels are alike", "properties": "whether the texts are alike"},
+                "tests": {
+                    "labels": drift_test("labels", 0.06, 0.878, "none"),
+                    "characters": drift_test("properties", 0.41, 0.0001, "important"),
+                    "share of capitals": drift_test("properties", 0.22, 0.016, "small"),
                 },
-                "label": {"test": "chi-square", "statistic": 1.2, "p_value": 0.878, "differs": False},
-                "share of capitals": {
-                    "test": "Kolmogorov-Smirnov",
-                    "statistic": 0.22,
-                    "p_value": 0.016,
-                    "differs": True,
-                },
+            },
+            "gates": {
+                "auc": gate(0.91, 0.95),
+                "near_duplicates": gate(0.08, 0.1),
+                "language_purity": gate(0.93, 0.95, bound="at least", passed=False, examples=[EXAMPLE]),
             },
         },
         "winner": {

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from polydistill.params import FilterParams, check
+from polydistill.params import FilterParams, PrepareParams, check
 from polydistill.records import text_id
 
 REPOSITORY = Path(__file__).parents[1]
@@ -74,9 +74,15 @@ def settings(**changes: Any) -> dict[str, Any]:
     return content
 
 
+def prepare_params(**changes: Any) -> PrepareParams:
+    """Return the repository's section `prepare`, with changes."""
+    return check(PrepareParams, settings()["prepare"] | changes, "test")
+
+
 def filter_params(**changes: Any) -> FilterParams:
-    """Return the repository's section `filter`, with changes."""
-    return check(FilterParams, settings()["filter"] | changes, "test")
+    """Return the repository's section `filter`, with changes such as `too_long__max_chars=90`."""
+    section = settings(**{f"filter__{key}": value for key, value in changes.items()})["filter"]
+    return check(FilterParams, section, "test")
 
 
 def write_csv(path: Path, texts: Mapping[str, Sequence[str]]) -> None:

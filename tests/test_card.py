@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from build import build_generated, build_prepared
-from cards import make_card, write_cards
+from cards import beside, drift_test, gate, make_card, write_cards
 from polydistill.card import pick_examples, run_card
 from polydistill.cell import read_card
 from polydistill.errors import DataError
@@ -102,16 +102,25 @@ FILTER = {
     "language": {"checked": False},
     "self_revision": {"checked": True},
 }
+MEASURES = {
+    name: beside(0.7, 0.8, 0.1, "larger = more varied") for name in ("distinct_1", "distinct_2", "nearest_similarity")
+}
+APART = {"auc": {"value": None, "interval": None, "meaning": "1 = always"}}
 DIVERSITY = {
-    "schema_version": 1,
+    "schema_version": 2,
     "compared_with": "seed",
     "n": 2,
-    "measures": {"distinct_2": {"synthetic": 0.7, "human": 0.8, "meaning": "higher = more varied"}},
+    "measures": MEASURES,
+    "apart": APART,
     "drift": {
-        "characters": {"test": "ks", "statistic": 0.4, "p_value": 0.01},
-        "label": {"test": "chi-square", "statistic": 0.1, "p_value": 0.05},
+        "verdict": "small",
+        "significance": 0.05,
+        "questions": {"properties": "whether the texts are alike"},
+        "tests": {"characters": drift_test("properties", 0.4, 0.01, "small")},
     },
 }
+DIVERSITY_BY_LABEL = {"schema_version": 1, "labels": {"sport": {"n": 1, "measures": MEASURES, "apart": APART}}}
+GATES = {"schema_version": 1, "gates": {"auc": gate(None, 0.95, passed=None)}}
 FOLDERS = ("prepared", "generated", "filtered", "measured", "evaluated", "selected")
 
 
@@ -133,6 +142,8 @@ def cell(tmp_path: Path) -> list[Path]:
     write_rows(tmp_path / "filtered" / "rejected.parquet", rows, REJECTED)
     write_json(tmp_path / "filtered" / "filter.json", FILTER)
     write_json(tmp_path / "measured" / "diversity.json", DIVERSITY)
+    write_json(tmp_path / "measured" / "labels.json", DIVERSITY_BY_LABEL)
+    write_json(tmp_path / "measured" / "gates.json", GATES)
     write_json(tmp_path / "evaluated" / "evaluation.json", EVALUATION)
     write_json(tmp_path / "selected" / "winner.json", WINNER)
     return [tmp_path / name for name in FOLDERS]
@@ -258,10 +269,13 @@ def test_rejections_come_by_frequency_with_their_examples(cell: list[Path], tmp_
     assert (once.reason, once.examples[0].detail) == ("markup", "HTML: <b>")
 
 
-def test_a_property_differs_below_five_percent(cell: list[Path], tmp_path: Path) -> None:
+def test_diversity_drift_and_gates_come_as_measured(cell: list[Path], tmp_path: Path) -> None:
     run_card(*cell, tmp_path / "card")
-    drift = read_card(tmp_path / "card" / "card.json").diversity.drift
-    assert {name: test.differs for name, test in drift.items()} == {"characters": True, "label": False}
+    diversity = read_card(tmp_path / "card" / "card.json").diversity
+    assert (diversity.drift.verdict, diversity.drift.tests["characters"].effect) == ("small", 0.4)
+    assert (diversity.gates["auc"].limit, diversity.gates["auc"].passed) == (0.95, None)
+    assert diversity.measures["distinct_1"].difference == -0.1
+    assert list(diversity.labels["sport"].measures) == ["distinct_2", "nearest_similarity"]
 
 
 def test_the_same_cell_gives_the_same_bytes(cell: list[Path], tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def refused(workspace: Path, server: ChatServer, message: str, **code: str) -> N
         pytest.param({"teacher__max_tokens": 10}, id="shorter replies allowed"),
         pytest.param({"teacher__tries": 1, "teacher__timeout_s": 1.0}, id="patience"),
         pytest.param({"budget__requests": ALL}, id="budget"),
-        pytest.param({"filter__min_chars": 1}, id="what is usable"),
+        pytest.param({"filter__too_short__min_chars": 1}, id="what is usable"),
         pytest.param({"generate__top_up": 0.0}, id="topping up"),
         pytest.param({"train__seed": 9}, id="another step"),
     ],
@@ -540,7 +540,7 @@ def test_dvc_keeps_the_journal_when_it_runs_the_step_again(tmp_path: Path, serve
     workspace = build_dvc(tmp_path / "ws", server)
     dvc(workspace, "repro", "--quiet")
     assert server.count() == ALL
-    build(workspace, server, filter__max_chars=1999, generate__texts_per_label=22)
+    build(workspace, server, filter__too_long__max_chars=1999, generate__texts_per_label=22)
     dvc(workspace, "repro", "--quiet")
     assert server.count() == ALL + 2 + 2
     assert journal_lines(workspace) == ALL + 4

@@ -5,15 +5,14 @@ from pathlib import Path
 import pytest
 
 from build import Texts, build_generated, build_prepared, records, sample_row
-from polydistill.checks import REASONS
-from polydistill.checks.language import language_rule
 from polydistill.errors import DataError
 from polydistill.files import digest, read_json, write_json
-from polydistill.filter import build_checks, run_filter
+from polydistill.filter import run_filter
+from polydistill.params import FilterParams
 from polydistill.records import REJECTED, SAMPLE, read_records, read_rows, write_rows
 from spaces import filter_params
 
-PARAMS = filter_params(max_chars=90)
+PARAMS = filter_params(too_long__max_chars=90)
 SEEDS = {"book": ["Naročite me na pregled, prosim."], "hours": ["Kdaj odprete v soboto?"]}
 TESTS = {"hours": ["Do kdaj je danes odprt laboratorij?"]}
 GOOD = {
@@ -36,12 +35,18 @@ BAD = {
 
 
 def filter_texts(
-    root: Path, texts: Texts, *, decisions: dict[str, str | None] | None = None, self_revision: bool = True
+    root: Path,
+    texts: Texts,
+    *,
+    decisions: dict[str, str | None] | None = None,
+    self_revision: bool = True,
+    allow_leaks: bool = False,
+    params: FilterParams = PARAMS,
 ) -> dict[str, str | None]:
     """Return for each text the reason why it was rejected, or None."""
-    prepared = build_prepared(root / "prepared", SEEDS, test=TESTS)
+    prepared = build_prepared(root / "prepared", SEEDS, test=TESTS, allow_leaks=allow_leaks)
     generated = build_generated(root / "generated", texts, decisions=decisions)
-    run_filter(prepared, generated, root / "filtered", PARAMS, self_revision=self_revision)
+    run_filter(prepared, generated, root / "filtered", params, self_revision=self_revision)
     rejected = {row["text"]: row["reason"] for row in rejections(root)}
     return {text: rejected.get(text) for of_label in texts.values() for text in of_label}
 
@@ -143,7 +148,6 @@ def test_filter_json_adds_up(tmp_path: Path) -> None:
     assert sum(facts["by_reason"].values()) == facts["rejected"]
     assert facts["by_label"] == {"book": {"accepted": 4, "rejected": 8}, "hours": {"accepted": 0, "rejected": 0}}
     assert facts["language"]["checked"] is True
-    assert {"sl", "hr", "az", "tr", "sw", "en"} <= set(facts["language"]["candidates"])
 
 
 def test_a_label_without_texts_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -164,6 +168,64 @@ def test_an_unknown_language_rejects_nothing_and_is_said(tmp_path: Path, caplog:
     assert len(accepted(tmp_path)) == 1
 
 
+def test_a_check_that_only_marks_keeps_what_it_finds(tmp_path: Path) -> None:
+    marking = filter_params(
+        too_long__max_chars=90, mark=["markup", "unclear_language"], unclear_language__min_letters=10
+    )
+    texts = {"book": [*GOOD["book"], "**Text:** Rad bi termin pri okulistu.", "Da.", "Termin!"]}
+    assert filter_texts(tmp_path, texts, params=marking)["**Text:** Rad bi termin pri okulistu."] is None
+    marked = read_rows(tmp_path / "filtered" / "marked.parquet", REJECTED)
+    assert [(row["text"], row["reason"]) for row in marked] == [
+        ("**Text:** Rad bi termin pri okulistu.", "markup"),
+        ("Termin!", "unclear_language"),
+    ]
+    facts = read_json(tmp_path / "filtered" / "filter.json")
+    assert facts["marked"] == {"markup": 1, "unclear_language": 1}
+    assert "markup" not in facts["by_reason"]
+
+
+def test_the_order_in_params_yaml_decides_the_reason(tmp_path: Path) -> None:
+    text = "**Text:** Da"
+    for first, second in (("markup", "too_short"), ("too_short", "markup")):
+        params = filter_params(checks=[first, second], mark=[], too_short__min_chars=20)
+        reasons = filter_texts(tmp_path, {"book": [*GOOD["book"], text]}, params=params, allow_leaks=True)
+        assert reasons[text] == first
+
+
+def test_how_often_checks_agree_is_counted(tmp_path: Path) -> None:
+    texts = {"book": [*GOOD["book"], "I would like to see a dentist next week.", "**Da**", "Ne."]}
+    decisions = {"I would like to see a dentist next week.": "reject", GOOD["book"][0]: "reject"}
+    filter_texts(tmp_path, texts, decisions=decisions)
+    facts = read_json(tmp_path / "filtered" / "filter.json")
+    assert {"checks": ["wrong_language", "judge_rejected"], "texts": 1} in facts["agreement"]
+    assert (facts["found"]["wrong_language"], facts["found"]["judge_rejected"]) == (1, 2)
+    assert facts["by_reason"]["judge_rejected"] == 1
+
+
+LEAK = "do kdaj je danes odprt laboratorij"
+
+
+@pytest.mark.parametrize("change", ["unlisted", "marked"])
+def test_a_leak_that_is_not_rejected_stops_the_run(tmp_path: Path, change: str) -> None:
+    checks = [check for check in PARAMS.checks if check != "test_leak" or change == "marked"]
+    params = filter_params(checks=checks, mark=[*PARAMS.mark, "test_leak"] if change == "marked" else PARAMS.mark)
+    texts = {**GOOD, "book": [*GOOD["book"], LEAK]}
+    with pytest.raises(
+        DataError, match=f"demo/sl: 1 of 5 kept texts give the test set away, such as: {LEAK} .1.00 like"
+    ):
+        filter_texts(tmp_path, texts, params=params)
+    assert not (tmp_path / "filtered").exists()
+    filter_texts(tmp_path, texts, params=params, allow_leaks=True)
+    assert LEAK in accepted(tmp_path)
+
+
+def test_a_failure_leaves_no_older_result(tmp_path: Path) -> None:
+    filter_texts(tmp_path, GOOD)
+    with pytest.raises(DataError, match="filter kept none"):
+        filter_texts(tmp_path, {"book": ["Da."]})
+    assert not (tmp_path / "filtered").exists()
+
+
 def test_nothing_kept_stops_with_the_reasons_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"demo/sl: filter kept none of 3 .* too_short 2, wrong_language 1;"):
         filter_texts(tmp_path, {"book": ["Da.", "Ne.", "I would like to see a dentist next week."]})
@@ -174,8 +236,3 @@ def test_a_missing_input_names_the_step_that_writes_it(tmp_path: Path) -> None:
     build_prepared(tmp_path / "prepared", SEEDS)
     with pytest.raises(DataError, match="polydistill generate"):
         run_filter(tmp_path / "prepared", tmp_path / "none", tmp_path / "filtered", PARAMS, self_revision=True)
-
-
-def test_checks_run_in_the_order_of_the_reasons() -> None:
-    language = language_rule("sl", ["sl"], PARAMS)
-    assert list(build_checks(PARAMS, language, seeds=[], tests=[], self_revision=True)) == list(REASONS)

@@ -11,7 +11,7 @@ from polydistill.errors import DataError, PolydistillError, TeacherError
 from polydistill.files import digest, read_json
 from polydistill.filter import run_filter
 from polydistill.generate import run_generate
-from polydistill.params import Params, PrepareParams, check
+from polydistill.params import Params, check
 from polydistill.prepare import run_prepare
 from polydistill.prompts import prompt_hash
 from polydistill.records import SAMPLE, read_records, read_rows
@@ -21,6 +21,7 @@ from spaces import (
     GENERATED,
     TASK,
     build_workspace,
+    prepare_params,
     recorded_replies,
     settings,
     write_replies,
@@ -33,7 +34,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `prepare` makes of the cell demo/sl, with facets."""
     root = build_workspace(tmp_path_factory.mktemp("cell"))
     write_yaml(root / "data" / "demo" / "task.yaml", TASK | {"facets": FACETS})
-    params = PrepareParams(seeds_per_label=2, allow_leaks=[])
+    params = prepare_params(seeds_per_label=2, allow_leaks=[])
     run_prepare(root / "data" / "demo", "sl", root / "prepared", root / "heldout", params)
     return root / "prepared"
 
@@ -486,7 +487,7 @@ def test_texts_of_any_script_arrive_as_they_were_written(prepared: Path, tmp_pat
         content = json.dumps({"texts": texts}, ensure_ascii=False) if structured else listed
         rules.append({"purpose": "generate", "match": f"Label to write for: {label} ", "content": content})
     with chat_server(rules=rules) as server:
-        changes = {"generate__texts_per_request": 4, "filter__min_language_prob": 0}
+        changes = {"generate__texts_per_request": 4, "filter__checks": ["empty"], "filter__mark": []}
         params = params_of(server, **changes)
         usage = generate(prepared, tmp_path / "generated", params)
         asked = [body["messages"][0]["content"] for body in server.chats()]
@@ -551,7 +552,11 @@ def test_a_failure_that_nothing_depends_on_is_asked_again(prepared: Path, tmp_pa
 
 @pytest.mark.parametrize(
     "changes",
-    [{"filter__max_chars": 90}, {"filter__near_duplicate": 0.3}, {"generate__self_revision": False}],
+    [
+        {"filter__too_long__max_chars": 90},
+        {"filter__near_duplicate__similarity": 0.3},
+        {"generate__self_revision": False},
+    ],
     ids=["length", "likeness", "judge"],
 )
 def test_what_is_accepted_is_part_of_a_plan_whose_prompts_name_it(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from chat_server import ENGLISH, sentence
-from polydistill.checks import text_checks
-from polydistill.checks.language import language_rule
+from polydistill.checks import Context
 from polydistill.generate import open_plan
 from polydistill.generate.quota import Quota, label_and_number
+from polydistill.generate.rules import Rules
 from polydistill.params import GenerateParams, check
 from polydistill.records import Record, Source
 from polydistill.task import Task
@@ -28,11 +28,9 @@ Answer = Callable[[ChatRequest], Outcome]
 
 def open_quota(**changes: Any) -> Quota:
     params = check(GenerateParams, settings()["generate"] | {"self_revision": False} | changes, "test")
-    checks = filter_params()
-    rule = language_rule("sl", ["sl"], checks)
+    rules = Rules.open(filter_params(), Context("sl", ["sl"], [seed.text for seed in SEED_RECORDS]))
     plan = open_plan(Task.model_validate(TASK | {"facets": FACETS}), "sl", SEED_RECORDS, params, structured=True)
-    texts = text_checks(checks, rule)
-    return Quota(plan, SEED_RECORDS, texts, checks.near_duplicate, lambda request: request.digest("tape", ""))
+    return Quota(plan, rules, lambda request: request.digest("tape", ""))
 
 
 def run(quota: Quota, answer: Answer, *, seed: int | None = None) -> list[ChatRequest]:

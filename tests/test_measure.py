@@ -1,91 +1,200 @@
-import itertools
+"""What `measure` says of a cell, in its files and on the terminal; its parts have tests of their own."""
+
+import logging
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from build import build_prepared, records
-from polydistill import measure
-from polydistill.errors import DataError
-from polydistill.files import digest, read_json
-from polydistill.params import MeasureParams
-from polydistill.records import write_records
+from polydistill.errors import DataError, PolydistillError
+from polydistill.files import digest, read_json, read_yaml, write_json
+from polydistill.measure import run_measure
+from polydistill.measure.page import number_ids
+from polydistill.measure.sampling import matched
+from polydistill.params import GatesParams, MeasureParams
+from polydistill.records import REJECTED, to_row, write_records, write_rows
 
 HUMAN = {
-    "book": ["rabim termin čimprej", "A lahko pridem jutri?", "Naročila bi se k zobarju, 3 dni me že boli!"],
-    "hours": ["do kdaj ste odprti", "A v soboto delate?", "Kdaj se odpre lekarna v 1. nadstropju?"],
+    "book": [
+        "rabim termin čimprej",
+        "A lahko pridem jutri?",
+        "Naročila bi se k zobarju, 3 dni me že boli!",
+        "imate kaj prostega v petek popoldne",
+        "Sina bi rad prijavil na sistematski pregled.",
+    ],
+    "hours": [
+        "do kdaj ste odprti",
+        "A v soboto delate?",
+        "Kdaj se odpre lekarna v 1. nadstropju?",
+        "ste med prazniki zaprti, prosim za info",
+        "Ob kateri uri začne z delom laboratorij?",
+    ],
 }
 SYNTHETIC = {
-    "book": ["Prosim za termin pri zdravniku.", "Prosim za termin pri zobarju.", "Prosim za termin pri okulistu."],
-    "hours": ["Kdaj je odprta lekarna?", "Kdaj je odprt laboratorij?", "Kdaj je odprta ambulanta?"],
+    "book": [f"Prosim za termin pri {who}." for who in ("zdravniku", "zobarju", "okulistu", "kirurgu", "pediatru")],
+    "hours": [f"Kdaj je odprta {what}?" for what in ("lekarna", "ambulanta", "recepcija", "pisarna", "blagajna")],
 }
+REPEATED = {"book": ["Prosim za termin pri zdravniku"]}
+GATES = tuple(GatesParams.model_fields)
+DEFAULTS = read_yaml(Path(__file__).parents[1] / "params.yaml")["measure"]
 
 
-def run(root: Path, *, human: dict[str, list[str]] | None = None, max_texts: int = 100, seed: int = 1) -> Path:
+def gates(**changes: dict[str, Any]) -> GatesParams:
+    """Return gates that are off, but for these."""
+    return GatesParams.model_validate({name: {"action": "off", "limit": 0.5} | changes.get(name, {}) for name in GATES})
+
+
+def build(root: Path, human: dict[str, list[str]] | None, synthetic: dict[str, list[str]]) -> None:
     build_prepared(root / "prepared", {label: texts[:2] for label, texts in HUMAN.items()}, human=human)
-    write_records(root / "filtered" / "accepted.parquet", records(SYNTHETIC))
-    params = MeasureParams(max_texts=max_texts, seed=seed)
-    measure.run_measure(root / "prepared", root / "filtered", root / "measured", params)
+    write_records(root / "filtered" / "accepted.parquet", records(synthetic))
+    repeated = [to_row(r, reason="near_duplicate", detail="0.97 like: another") for r in records(REPEATED)]
+    write_rows(root / "filtered" / "rejected.parquet", repeated, REJECTED)
+    accepted = len(records(synthetic))
+    content = {"generated": accepted + 1, "accepted": accepted, "rejected": 1, "by_reason": {"near_duplicate": 1}}
+    write_json(root / "filtered" / "filter.json", {**content, "language": {"checked": True}})
+
+
+def run(
+    root: Path,
+    *,
+    human: dict[str, list[str]] | None = None,
+    synthetic: dict[str, list[str]] = SYNTHETIC,
+    gates: GatesParams = gates(),  # noqa: B008
+    max_texts: int = 100,
+) -> Path:
+    build(root, human, synthetic)
+    params = MeasureParams(max_texts=max_texts, seed=1, embedding_model=None, gates=gates)
+    run_measure(root / "prepared", root / "filtered", root / "measured", params)
     return root / "measured"
-
-
-def test_distinct_counts_ngrams_within_texts() -> None:
-    assert measure.distinct(["a b a b", "a"], 1) == 2 / 5
-    assert measure.distinct(["a b a b", "a"], 2) == 2 / 3
-    assert measure.distinct(["a"], 2) == 0
-
-
-def test_repetitive_text_compresses_better() -> None:
-    assert measure.compression_ratio(SYNTHETIC["book"] * 3) > measure.compression_ratio(HUMAN["book"])
-
-
-def test_intra_class_distance_is_the_mean_over_all_pairs_of_a_label() -> None:
-    texts = {"a": HUMAN["book"], "b": SYNTHETIC["book"][:2], "alone": ["Na svidenje"]}
-    vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
-    vectorizer.fit([text for of_label in texts.values() for text in of_label])
-
-    def mean_distance(of_label: list[str]) -> float:
-        rows = vectorizer.transform(of_label).toarray()
-        return float(np.mean([1 - one @ other for one, other in itertools.combinations(rows, 2)]))
-
-    wanted = (3 * mean_distance(texts["a"]) + 2 * mean_distance(texts["b"])) / 5
-    assert measure.intra_class_distances([records(texts)]) == [pytest.approx(wanted)]
-    assert measure.intra_class_distances([records({"a": ["Na svidenje"]})]) == [None]
 
 
 def test_both_sides_get_equal_numbers_of_each_label() -> None:
     synthetic = records({"a": [f"a {i}" for i in range(9)], "b": [f"b {i}" for i in range(9)], "c": ["c"]})
     human = records({"a": [f"A {i}" for i in range(20)], "b": ["B 1", "B 2"]}, "human")
-    for side in measure.matched(synthetic, human, max_texts=100, seed=1):
+    for side in matched(synthetic, human, max_texts=100, seed=1):
         assert Counter(r.label for r in side) == {"a": 9, "b": 2}
-    for side in measure.matched(synthetic, human, max_texts=6, seed=1):
+    for side in matched(synthetic, human, max_texts=6, seed=1):
         assert Counter(r.label for r in side) == {"a": 4, "b": 2}
-    assert measure.matched(synthetic[::-1], human[::-1], max_texts=6, seed=1) == measure.matched(
-        synthetic, human, max_texts=6, seed=1
-    )
+    assert matched(synthetic[::-1], human[::-1], max_texts=6, seed=1) == matched(synthetic, human, max_texts=6, seed=1)
 
 
 def test_more_varied_human_text_scores_as_more_varied(tmp_path: Path) -> None:
     facts = read_json(run(tmp_path, human=HUMAN) / "diversity.json")
-    assert (facts["compared_with"], facts["n"]) == ("human", 6)
-    values = facts["measures"]
-    for name in ("distinct_1", "distinct_2", "intra_class_distance"):
-        assert values[name]["synthetic"] < values[name]["human"], name
-        assert "higher = more varied" in values[name]["meaning"]
-    assert values["compression_ratio"]["synthetic"] > values["compression_ratio"]["human"]
+    assert (facts["compared_with"], facts["n"]) == ("human", 10)
+    signs = {"larger = more varied": -1, "more varied in": -1, "less predictable": -1, "larger = more alike": 1}
+    judged = set()
+    for name, measure in facts["measures"].items():
+        for words, sign in signs.items():
+            if words in measure["meaning"] or (name == "compression_ratio" and sign == 1):
+                assert sign * measure["difference"] > 0, name
+                assert measure["difference"] == pytest.approx(measure["synthetic"] - measure["human"], abs=1e-3)
+                judged.add(name)
+                break
+    assert len(judged) == 8
+
+
+def test_every_number_says_what_it_means_and_how_sure_it_is(tmp_path: Path) -> None:
+    facts = read_json(run(tmp_path, human=HUMAN) / "diversity.json")
+    for name, measure in facts["measures"].items():
+        assert re.search("larger|smaller", measure["meaning"]), name
+        low, high = measure["intervals"]["synthetic"]
+        assert low <= measure["synthetic"] <= high, name
+    for name, distance in facts["apart"].items():
+        assert re.search("0(.5)? = .+1 = ", distance["meaning"]), name
+
+
+def test_labels_have_tables_of_their_own(tmp_path: Path) -> None:
+    labels = read_json(run(tmp_path, human=HUMAN) / "labels.json")["labels"]
+    assert {name: label["n"] for name, label in labels.items()} == {"book": 5, "hours": 5}
+    assert labels["hours"]["measures"]["mean_words"]["synthetic"] == 4
+    assert labels["hours"]["measures"]["mean_words"]["intervals"]["synthetic"] is None  # too few texts for one
 
 
 def test_without_human_texts_the_seeds_are_compared(tmp_path: Path) -> None:
     facts = read_json(run(tmp_path) / "diversity.json")
     assert (facts["compared_with"], facts["n"]) == ("seed", 4)
+    assert facts["measures"]["copied_from_seeds"]["human"] is None
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     first = digest(run(tmp_path, human=HUMAN))
     assert digest(run(tmp_path, human=HUMAN)) == first
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "human"),
+    [
+        pytest.param({"book": ["da"], "hours": ["ne"]}, {"book": ["A"], "hours": ["B"]}, id="a text a label"),
+        pytest.param({"book": ["da"], "hours": []}, {"book": ["ja"], "hours": ["ne"]}, id="one text"),
+        pytest.param({"book": ["a", "b"], "hours": []}, {"book": ["x", "y"], "hours": []}, id="single characters"),
+        pytest.param({"book": ["da"] * 12, "hours": []}, {"book": ["da"] * 12, "hours": []}, id="all texts equal"),
+        pytest.param({"book": ["?!", "..."], "hours": []}, {"book": ["👍", "-"], "hours": []}, id="no word at all"),
+        pytest.param(
+            {"book": ["ฉันต้องการนัดหมอ", "我想预约"] * 6, "hours": []},
+            {"book": ["ร้านเปิดกี่โมง", "几点开门"] * 6, "hours": []},
+            id="scripts without spaces",
+        ),
+    ],
+)
+def test_unusual_texts_are_measured_as_far_as_they_can_be(
+    tmp_path: Path, synthetic: dict[str, list[str]], human: dict[str, list[str]]
+) -> None:
+    measured = run(tmp_path, human=human, synthetic=synthetic)
+    for name in ("diversity.json", "labels.json", "gates.json"):
+        assert "NaN" not in (measured / name).read_text("utf-8")  # no JSON
+
+
+def test_no_label_in_common_stops_with_a_message(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="demo/sl: no label has both accepted and human texts"):
+        run(tmp_path, human={"other": ["Nekaj drugega."]})
+    assert not (tmp_path / "measured").exists()
+
+
+def test_no_accepted_text_stops_with_a_message(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing to compare"):
+        run(tmp_path, human=HUMAN, synthetic={"book": []})
+
+
+def test_a_gate_that_stops_does_so_when_all_is_written(tmp_path: Path) -> None:
+    strict = gates(
+        near_duplicates={"action": "stop", "limit": 0.05}, distinct_2_ratio={"action": "stop", "limit": 0.99}
+    )
+    with pytest.raises(PolydistillError) as stopped:
+        run(tmp_path, human=HUMAN, gates=strict)
+    assert stopped.value.exit_code == 1
+    said = str(stopped.value)
+    assert said.startswith("demo/sl: stopped by params.yaml:measure.gates; all that was measured is in ")
+    assert "gate near_duplicates: 0.0909, at most 0.05 wanted (share of the generated texts that repeat" in said
+    assert "  'Prosim za termin pri zdravniku' (book): 0.97 like: another" in said
+    assert "gate distinct_2_ratio: 0.429, at least 0.99 wanted" in said
+    assert "(book): `prosim za` is in 5 of 10 texts" in said
+    assert {p.name for p in (tmp_path / "measured").iterdir()} == {
+        "diversity.json",
+        "labels.json",
+        "gates.json",
+        "drift.html",
+    }
+    told = read_json(tmp_path / "measured" / "gates.json")["gates"]
+    assert [name for name, gate in told.items() if gate["passed"] is False and gate["action"] == "stop"] == [
+        "distinct_2_ratio",
+        "near_duplicates",
+    ]
+
+
+def test_a_gate_that_warns_only_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, human=HUMAN, gates=gates(near_duplicates={"action": "warn", "limit": 0.05}))
+    (warning,) = caplog.messages
+    assert warning.startswith("gate near_duplicates: 0.0909, at most 0.05 wanted")
+
+
+def test_a_gate_that_is_off_is_silent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, human=HUMAN, gates=gates(near_duplicates={"action": "off", "limit": 0.0}))
+    assert caplog.messages == []
 
 
 def test_the_report_stands_alone(tmp_path: Path) -> None:
@@ -94,24 +203,12 @@ def test_the_report_stands_alone(tmp_path: Path) -> None:
     assert not re.search(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=", html)
 
 
-def test_drift_is_found_where_it_is_and_only_there() -> None:
-    words = ["ena", "dva", "tri", "štiri", "pet", "šest", "sedem", "osem", "devet", "deset"]
-    texts = [f"{one} {other}" for one in words for other in words]
-    human = measure.properties(records({"a": texts[::2], "b": texts[1::2]}))
-    same = measure.drift(human, human)
-    assert all(of_column["p_value"] == 1 for of_column in same.values())
-    planted = measure.drift(measure.properties(records({"a": [f"{t}!!!" for t in texts], "b": []})), human)
-    assert planted["share of punctuation"]["p_value"] < 1e-6
-    assert planted["share of punctuation"]["statistic"] == 1
-    assert planted["label"]["p_value"] < 1e-6
-    assert planted["words"]["p_value"] == 1
-
-
-def test_the_report_shows_the_p_values_of_drift() -> None:
-    human, synthetic = (measure.properties(records(texts)) for texts in (HUMAN, SYNTHETIC))
-    html = measure.drift_report(synthetic, human)
+def test_the_report_shows_the_p_values_of_drift(tmp_path: Path) -> None:
+    measured = run(tmp_path, human=HUMAN)
+    html = (measured / "drift.html").read_text(encoding="utf-8")
+    tests = read_json(measured / "diversity.json")["drift"]["tests"]
     shown = dict(re.findall(r'"column_name": "([^"]+)".+?"drift_score": ([0-9.e-]+)', html))
-    wanted = {name: of_column["p_value"] for name, of_column in measure.drift(synthetic, human).items()}
+    wanted = {name: test["p_value"] for name, test in tests.items() if name != "vocabulary"}
     assert {name: float(value) for name, value in shown.items()} == pytest.approx(wanted, abs=1e-6)
 
 
@@ -119,12 +216,11 @@ def test_ids_are_numbered_by_first_appearance() -> None:
     page = "a={0} b={1} a={0} metric_{2} constant=00000000-0000-0000-0000-000000000000"
     ids = ["0192f0aa-0000-7abc-8000-00000000000a", "0192f0aa-0000-7abc-8000-00000000000b", "ab" * 16]
     others = ["0192ffff-1111-7abc-8000-00000000000c", "0192ffff-2222-7abc-8000-00000000000d", "cd" * 16]
-    numbered = measure.number_ids(page.format(*ids))
-    assert numbered == measure.number_ids(page.format(*others))
+    numbered = number_ids(page.format(*ids))
+    assert numbered == number_ids(page.format(*others))
     assert len(set(re.findall(r"=(\S+)", numbered))) == 3
 
 
-def test_no_label_in_common_stops_with_a_message(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="demo/sl: no label has both accepted and human texts"):
-        run(tmp_path, human={"other": ["Nekaj drugega."]})
-    assert not (tmp_path / "measured").exists()
+def test_a_bare_off_of_yaml_is_off() -> None:
+    assert gates(auc={"action": False}).auc.action == "off"
+    assert MeasureParams.model_validate(DEFAULTS).gates.auc.action == "warn"

@@ -11,12 +11,12 @@ from polydistill.errors import DataError
 from polydistill.files import digest, read_json
 from polydistill.generate import run_generate
 from polydistill.paper import ImportReport, import_paper, new_paper_workspace
-from polydistill.params import Params, PrepareParams, check, load_params
+from polydistill.params import Params, check, load_params
 from polydistill.prepare import run_prepare
 from polydistill.records import SAMPLE, read_records, read_rows
 from polydistill.replies import read_label
 from polydistill.task import load_task
-from spaces import settings
+from spaces import prepare_params, settings
 
 TEST = "text,label\nslab dan,0\nlep dan,1\nhud mraz,0\nsončno jutro,1\n"
 HUMAN = "text,label\nžalosten,0\nvesel,1\nobupen,0\nsrečen,1\nslabo,0\ndobro,1\n"
@@ -52,7 +52,7 @@ def findings(report: ImportReport) -> set[str]:
 def prepare(workspace: Path, seeds: int = 2, cell: str = "sentiment/sl") -> Path:
     task, language = cell.split("/")
     out = workspace / "work" / task / language
-    params = PrepareParams(seeds_per_label=seeds, allow_leaks=[])
+    params = prepare_params(seeds_per_label=seeds, allow_leaks=[])
     run_prepare(workspace / "data" / task, language, out / "prepared", out / "heldout", params)
     return out
 
@@ -432,8 +432,12 @@ def test_a_published_cell_goes_through_prepare(paper_data: Path, tmp_path: Path,
     report = import_paper(paper_data, tmp_path, [task], [language])
     facts = read_json(prepare(tmp_path, 10, cell) / "prepared/prepare.json")
     texts = {name: sum(by_label.values()) for name, by_label in report.cells[0].texts.items()}
-    assert facts["removed"] == []
-    assert facts["counts"] == {name: texts[name] for name in ("seeds", "human", "test")}
+    assert {row["reason"] for row in facts["removed"]} <= {"gives a test text away"}
+    assert facts["counts"] == {
+        "seeds": texts["seeds"],
+        "human": texts["human"] - len(facts["removed"]),
+        "test": texts["test"],
+    }
     assert not [found for found in findings(report) if "unknown label" in found or "disagree" in found]
 
 

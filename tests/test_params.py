@@ -76,7 +76,7 @@ def test_every_setting_is_explained_and_has_no_default_that_dvc_cannot_see() -> 
         ("train.seed", 5_000_000_000, "train.seed: 5000000000 is not allowed; input should be less than or equal to"),
         ("train.sources", ["synthetic", "synthetic"], "train: sources names one more than once"),
         ("evaluate.confidence", 1.0, "evaluate.confidence: 1.0 is not allowed; input should be less than 1"),
-        ("filter.max_chars", 1, "filter: min_chars 5 is larger than max_chars 1"),
+        ("filter.too_long.max_chars", 1, "filter: too_short.min_chars 5 is larger than too_long.max_chars 1"),
         ("cells", [], "cells: [] is not allowed"),
         ("cells", ["demo"], "cells.0: 'demo' is not allowed"),
         ("cells", ["../x/sl"], "cells.0: '../x/sl' is not allowed"),

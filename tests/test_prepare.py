@@ -6,10 +6,9 @@ import pytest
 
 from polydistill.errors import PolydistillError
 from polydistill.files import digest, read_json
-from polydistill.params import PrepareParams
 from polydistill.prepare import run_prepare
 from polydistill.records import QUESTION, read_records, read_rows
-from spaces import TASK, write_yaml
+from spaces import TASK, prepare_params, write_yaml
 
 SEEDS = """text,label
 Naročite me na pregled.,book
@@ -43,7 +42,7 @@ def prepare(
         if content is not None:
             raw = content if isinstance(content, bytes) else content.encode()
             (root / "demo" / "sl" / f"{name}.csv").write_bytes(raw)
-    params = PrepareParams(seeds_per_label=wanted, allow_leaks=["demo/sl"] if allow else [])
+    params = prepare_params(seeds_per_label=wanted, allow_leaks=["demo/sl"] if allow else [])
     run_prepare(root / "demo", "sl", root / "work" / "prepared", root / "work" / "heldout", params)
     return root / "work" / "prepared"
 
@@ -331,7 +330,26 @@ def test_folder_and_language_must_be_those_of_the_task(tmp_path: Path) -> None:
     write_yaml(tmp_path / "other" / "task.yaml", TASK)
     with pytest.raises(PolydistillError) as error:
         run_prepare(
-            tmp_path / "other", "sw", tmp_path / "p", tmp_path / "h", PrepareParams(seeds_per_label=1, allow_leaks=[])
+            tmp_path / "other", "sw", tmp_path / "p", tmp_path / "h", prepare_params(seeds_per_label=1, allow_leaks=[])
         )
     assert "name: `demo` is not the name of its folder, `other`" in str(error.value)
     assert "languages: `sw` is not among sl, az" in str(error.value)
+
+
+def test_human_texts_that_give_a_test_text_away_go(tmp_path: Path) -> None:
+    human = HUMAN + "Potrebujem termin za sredo.,book\nAli delate med poletnimi prazniki?,hours\n"
+    prepared = prepare(tmp_path, human=human)
+    assert removed(prepared) == [
+        ("human.csv", 4, "gives a test text away", "test.csv:2"),
+        ("human.csv", 5, "gives a test text away", "test.csv:3"),
+    ]
+    assert len(texts(prepared / "human.parquet")) == 2
+
+
+def test_a_seed_that_is_nearly_a_test_text_is_warned_of(tmp_path: Path) -> None:
+    test = TEST + "Naročite me na kontrolni pregled.,book\n"
+    prepared = prepare(tmp_path, test=test)
+    assert read_json(prepared / "prepare.json")["warnings"] == [
+        "seeds.csv:2: this seed is one word apart from test.csv:4"
+    ]
+    assert len(texts(prepared / "seeds.parquet")) == 4

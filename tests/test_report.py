@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from cards import NOT_COUNTED, asked, explained, interval, make_card, point, rejection, write_cards
-from polydistill.cell import Card, DriftTest, Measure
+from cards import NOT_COUNTED, asked, explained, gate, interval, make_card, point, rejection, write_cards
+from polydistill.cell import Card, Gate, Measure, MeasureIntervals
 from polydistill.charts import readable_ticks
 from polydistill.errors import DataError
 from polydistill.files import read_json
 from polydistill.report import (
     certainty_sentence,
     counting_sentence,
+    drift_sentence,
     number,
     overtaking_sentence,
     p_value,
@@ -78,10 +79,10 @@ def test_one_language() -> None:
         in page.said
     )
     assert (
-        "distinct 2 share of the neighbouring words that are different pairs; higher = more varied 0.712 0.843 −16 %"
-        in page.said
+        "distinct 2 share of the neighbouring words that are different pairs; larger = more varied "
+        "0.712 0.692 to 0.732 0.843 0.823 to 0.863 −0.131 −0.151 to −0.111 −16 %" in page.said
     )
-    assert "Told apart from human text by characters, share of capitals." in page.said
+    assert "auc 0.5 = not at all, 1 = always 0.910 0.870 to 0.950" in page.said
     assert page.charts == ["Slovenian, clinic: accuracy of the linear student by number of training texts"]
 
 
@@ -130,7 +131,7 @@ def test_without_human_texts() -> None:
     assert "no human training texts" in said
     assert "No curve of human texts: this language has none but the seeds." in said
     assert "Diversity beside the seeds" in said
-    assert "Told apart from the seeds by" in said
+    assert "Drift from the seeds" in said
     assert "var(--human)" not in page.split("</style>")[1]
 
 
@@ -359,7 +360,8 @@ def test_no_difference_to_judge(teacher: float | None) -> None:
     [(0.85, 1.0, "−15 %"), (1.2, 1.0, "+20 %"), (1.001, 1.0, "0 %"), (None, 1.0, "–"), (0.5, 0.0, "–")],
 )
 def test_relative(synthetic: float | None, human: float | None, shown: str) -> None:
-    measure = Measure(synthetic=synthetic, human=human, meaning="")
+    nothing = MeasureIntervals(synthetic=None, human=None, difference=None)
+    measure = Measure(synthetic=synthetic, human=human, difference=None, intervals=nothing, meaning="")
     assert relative(measure).replace("\N{NO-BREAK SPACE}", " ") == shown
 
 
@@ -371,18 +373,53 @@ def test_number(value: float | None, shown: str) -> None:
     assert number(value) == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(0.0004, "< 0.001"), (0.0496, "0.050"), (None, "–")])
-def test_p_value(value: float | None, shown: str) -> None:
+@pytest.mark.parametrize(("value", "shown"), [(0.0004, "< 0.001"), (0.0496, "0.050")])
+def test_p_value(value: float, shown: str) -> None:
     assert p_value(value) == shown
 
 
-def test_a_property_without_p_value_is_not_judged() -> None:
+def test_differences_beyond_chance_are_in_bold() -> None:
+    page = render([make_card("sl")])
+    assert "<b>−0.131<" in page
+    assert "<b>0.010<" not in page and ">0.010<" in page
+
+
+def test_drift_is_told_by_how_much_it_matters() -> None:
     card = make_card("sl")
-    drift = {"words": DriftTest(test="distance", statistic=0.2, p_value=None, differs=None)}
-    diversity = card.diversity.model_copy(update={"drift": drift})
-    said = Page(render([card.model_copy(update={"diversity": diversity})])).said
-    assert "words distance 0.200 – not tested" in said
-    assert "No property tells it apart from human text." in said
+    assert drift_sentence(card) == (
+        "The generated texts differ from human text by much in characters. "
+        "A difference beyond chance, not surely a large one: share of capitals."
+    )
+    said = Page(render([card])).said
+    assert "characters largest gap 0.410 0.320 to 0.500 0.300 < 0.001 important" in said
+    assert "labels largest gap 0.060 0.000 to 0.150 0.300 0.878 none" in said
+    none = card.diversity.drift.model_copy(update={"tests": {}})
+    without = card.model_copy(update={"diversity": card.diversity.model_copy(update={"drift": none})})
+    assert drift_sentence(without) == "Nothing tells the generated texts from human text beyond what chance explains."
+
+
+def test_gates_are_told_with_the_texts_against_them() -> None:
+    said = Page(render([make_card("sl")])).said
+    assert "Gates: 1 not passed" in said
+    assert "language purity what the gate looks at 0.930 at least 0.950 warn no" in said
+    assert "Why language purity is not passed: Good morning! meant as book_appointment · likelier English" in said
+
+
+def test_gates_that_are_off_or_not_measured_count_as_passed() -> None:
+    card = make_card("sl")
+    gates = {
+        "auc": gate(None, 0.95, passed=None),
+        "drift": gate(0.7, 0.3, passed=False, action="off"),
+        "copied_seeds": gate(0.0, 0.1),
+    }
+    made = {name: Gate.model_validate(content) for name, content in gates.items()}
+    said = Page(render([card.model_copy(update={"diversity": card.diversity.model_copy(update={"gates": made})})])).said
+    assert "Gates: all passed" in said
+    assert "auc what the gate looks at – at most 0.950 warn not measured" in said
+
+
+def test_labels_have_a_line_of_their_own() -> None:
+    assert "book_appointment 20 0.700 0.800 0.700 0.800 0.880" in Page(render([make_card("sl")])).said
 
 
 @pytest.mark.parametrize(

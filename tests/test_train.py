@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from build import Texts, build_prepared, records
-from polydistill.errors import DataError
+from polydistill.errors import DataError, ParamsError
 from polydistill.files import digest, read_json
 from polydistill.params import TrainParams, check
 from polydistill.records import QUESTION, read_rows, write_records
 from polydistill.runs import FINAL, PREDICTIONS, SCORES
 from polydistill.students import load_student
-from polydistill.train import Run, draw, plan_runs, run_train
+from polydistill.train import Run, plan_runs, run_train
+from polydistill.train.subsets import CHOOSE, Choose, diverse, draw, draw_by, embed, representative
 from spaces import GENERATED, HUMAN, SEEDS, TEST, settings
 
 ACCEPTED = {label: [text for part in parts for text in part] for label, parts in GENERATED.items()}
@@ -34,8 +35,23 @@ def train(
 
 
 LABELS = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
+POINTS = np.random.default_rng(0).normal(size=(len(LABELS), 5))
+VECTORS = POINTS / np.linalg.norm(POINTS, axis=1, keepdims=True)
+SUBSETS = ["random", *CHOOSE]
 
 
+def drawn_with(seed: int, subset: str, size: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return draw(LABELS, size, rng) if subset == "random" else draw_by(CHOOSE[subset], LABELS, VECTORS, size, rng)
+
+
+def at(*degrees: float) -> np.ndarray:
+    """Return a vector a text: the nearer the angles, the more alike the texts."""
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
 @pytest.mark.parametrize(
     ("size", "counts"),
     [
@@ -45,25 +61,61 @@ LABELS = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
         pytest.param(100, {"a": 60, "b": 30, "c": 10}, id="all"),
     ],
 )
-def test_a_draw_keeps_the_shares_of_the_labels(size: int, counts: dict[str, int]) -> None:
+def test_a_draw_keeps_the_shares_of_the_labels(size: int, counts: dict[str, int], subset: str) -> None:
     for seed in range(20):
-        drawn = Counter(LABELS[i] for i in draw(LABELS, size, np.random.default_rng(seed)))
+        drawn = Counter(LABELS[i] for i in drawn_with(seed, subset, size))
         assert all(abs(drawn[label] - wanted) <= (size != len(LABELS)) for label, wanted in counts.items())
         assert set(drawn) == set(counts)
 
 
+@pytest.mark.parametrize("subset", SUBSETS)
 @pytest.mark.parametrize("size", [2, 3, 17, 99])
-def test_a_draw_has_its_size_and_no_text_twice(size: int) -> None:
+def test_a_draw_has_its_size_and_no_text_twice(size: int, subset: str) -> None:
     for seed in range(20):
-        drawn = draw(LABELS, size, np.random.default_rng(seed))
+        drawn = drawn_with(seed, subset, size)
         assert len(set(drawn.tolist())) == len(drawn) == size
         assert len({LABELS[i] for i in drawn}) >= 2
 
 
-def test_a_draw_depends_on_its_seed_alone() -> None:
-    draws = [tuple(draw(LABELS, 10, np.random.default_rng(seed))) for seed in (1, 1, 2, 3)]
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_a_draw_depends_on_its_seed_alone(subset: str) -> None:
+    draws = [tuple(drawn_with(seed, subset, 10)) for seed in (1, 1, 2, 3)]
     assert draws[0] == draws[1]
     assert len(set(draws)) == 3
+
+
+def test_random_draws_are_those_of_earlier_versions() -> None:
+    assert draw(list("aaaaabbbcc"), 5, np.random.default_rng(1)).tolist() == [0, 4, 5, 7, 8]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_diverse_texts_are_far_apart(seed: int) -> None:
+    chosen = set(diverse(at(0, 1, 2, 3, 4, 90, 180), 3, np.random.default_rng(seed)).tolist())
+    assert {5, 6} < chosen
+
+
+@pytest.mark.parametrize("choose", CHOOSE.values(), ids=CHOOSE)
+def test_of_texts_that_are_all_alike_each_is_chosen_once(choose: Choose) -> None:
+    assert len(set(choose(at(0, 0, 0, 0), 3, np.random.default_rng(0)).tolist())) == 3
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_representative_texts_leave_out_what_stands_alone(seed: int) -> None:
+    many, more, alone = range(40), range(90, 120), (200, 290)
+    chosen = representative(at(*many, *more, *alone), 2, np.random.default_rng(seed))
+    assert sorted(i < 40 for i in chosen) == [False, True] and max(chosen) < 70
+
+
+def test_a_large_label_is_represented_by_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polydistill.train.subsets.STOOD_FOR", 30)
+    chosen = representative(at(*range(40), *range(90, 130)), 2, np.random.default_rng(0))
+    assert sorted(i < 40 for i in chosen) == [False, True]
+
+
+def test_texts_that_share_n_grams_are_close() -> None:
+    vectors = embed(["Kdaj ste odprti?", "Kdaj ste danes odprti?", "Rada bi termin."])
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1)
+    assert vectors[0] @ vectors[1] > 0.9 > 0.5 > vectors[0] @ vectors[2]
 
 
 def test_every_text_is_drawn_at_times() -> None:
@@ -80,6 +132,26 @@ def test_each_run_draws_its_own_texts(tmp_path: Path) -> None:
     rows = read_rows(train(tmp_path, sizes=[2], runs=10) / "predictions.parquet", PREDICTIONS)
     answers = {run: "".join(row["label"][0] for row in rows if row["run"] == run) for run in range(10)}
     assert len(set(answers.values())) > 3
+
+
+@pytest.mark.parametrize("subset", CHOOSE)
+def test_the_subset_changes_the_curves_of_both_sources_and_not_the_final_student(tmp_path: Path, subset: str) -> None:
+    at_random, chosen = (train(tmp_path / name, subset=name, runs=10) for name in ("random", subset))
+    assert digest(at_random / "model") == digest(chosen / "model")
+    tables = [read_rows(trained / "predictions.parquet", PREDICTIONS) for trained in (at_random, chosen)]
+    changed = {(one["source"], one["size"]) for one, other in zip(*tables, strict=True) if one != other}
+    assert {source for source, _ in changed} == {"synthetic", "human"}
+    assert ("synthetic", 8) not in changed
+    assert digest(chosen) == digest(train(tmp_path / "again", subset=subset, runs=10))
+
+
+def test_an_unknown_subset_is_refused() -> None:
+    with pytest.raises(ParamsError, match=r"subset: 'varied' is not allowed; input should be 'random', 'diverse' or"):
+        train_params(subset="varied")
+
+
+def test_each_subset_is_another(tmp_path: Path) -> None:
+    assert len({digest(train(tmp_path / name, subset=name, runs=10)) for name in SUBSETS}) == 3
 
 
 def test_sizes_above_what_there_is_are_passed_over() -> None:

@@ -20,7 +20,7 @@ def measure(
         prepared: What `prepare` wrote.
         filtered: What `filter` wrote.
         params: Section `measure` of params.yaml.
-        measured: Diversity and drift as numbers, and the drift report.
+        measured: Diversity, drift and gates as numbers, and the drift report.
         drift: The drift report by itself, for the Kubeflow UI.
         metrics: Each measure of diversity, synthetic beside human.
     """
@@ -32,9 +32,12 @@ def measure(
     from polydistill.params import MeasureParams, check_struct
 
     settings = check_struct(MeasureParams, params, "measure")
-    run_measure(Path(prepared.path), Path(filtered.path), Path(measured.path), settings)
-    shutil.copyfile(Path(measured.path, "drift.html"), drift.path)
-    for name, values in read_json(Path(measured.path, "diversity.json"))["measures"].items():
-        for side in ("synthetic", "human"):
-            if values[side] is not None:
-                metrics.log_metric(f"{name}_{side}", values[side])
+    try:
+        run_measure(Path(prepared.path), Path(filtered.path), Path(measured.path), settings)
+    finally:  # a gate stops the run when all is written
+        if (page := Path(measured.path, "drift.html")).exists():
+            shutil.copyfile(page, drift.path)
+            for name, values in read_json(Path(measured.path, "diversity.json"))["measures"].items():
+                for side in ("synthetic", "human"):
+                    if values[side] is not None:
+                        metrics.log_metric(f"{name}_{side}", values[side])

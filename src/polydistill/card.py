@@ -22,8 +22,8 @@ Json = Mapping[str, Any]
 
 EXAMPLES = 3
 MAX_CHARACTERS = 280
-# Below it a difference between synthetic and human text counts as one; each property is tested by itself.
-SIGNIFICANCE = 0.05
+# The measures that are told label by label.
+BY_LABEL = ("distinct_2", "nearest_similarity")
 # In the order in which they come up in a run.
 PURPOSES = ("canary", "generate", "revise", "zero-shot")
 TOKENS = ("prompt_tokens", "completion_tokens")
@@ -104,6 +104,8 @@ def build_card(
     filtering: Json,
     rejected: Sequence[Json],
     diversity: Json,
+    labels: Json,
+    gates: Json,
     evaluation: Json,
     winner: Json,
 ) -> Card:
@@ -124,15 +126,6 @@ def build_card(
     if not usage["complete"]:
         raise DataError("generate did not come to its end; run `polydistill generate` again, then what follows it")
     reply_meanings = {**FAULTS, "request_failed": NO_REPLY, **usage["faults"]}
-    verdicts = {
-        name: {
-            "test": drift["test"],
-            "statistic": drift["statistic"],
-            "p_value": drift["p_value"],
-            "differs": None if drift["p_value"] is None else drift["p_value"] < SIGNIFICANCE,
-        }
-        for name, drift in diversity["drift"].items()
-    }
     zero_shot = evaluation["teacher"]
     content = {
         "task": {"name": task["name"], "instruction": task["instruction"]},
@@ -185,7 +178,14 @@ def build_card(
             }
             for reason, n in by_frequency(filtering["by_reason"])
         ],
-        "diversity": {**{key: diversity[key] for key in ("compared_with", "n", "measures")}, "drift": verdicts},
+        "diversity": {
+            **{key: diversity[key] for key in ("compared_with", "n", "measures", "apart", "drift")},
+            "labels": {
+                name: {**label, "measures": {key: label["measures"][key] for key in BY_LABEL}}
+                for name, label in labels["labels"].items()
+            },
+            "gates": gates["gates"],
+        },
         "winner": {key: winner[key] for key in ("student", "metric", "reason", "validation", "digests")},
     }
     return Card.model_validate(content)
@@ -211,6 +211,8 @@ def run_card(
             filtering=facts(filtered, "filter.json", "filter"),
             rejected=rejected,
             diversity=facts(measured, "diversity.json", "measure"),
+            labels=facts(measured, "labels.json", "measure"),
+            gates=facts(measured, "gates.json", "measure"),
             evaluation=facts(evaluated, "evaluation.json", "evaluate"),
             winner=facts(selected, "winner.json", "select"),
         )

@@ -207,21 +207,77 @@ class ChecksFacts(Facts):
     self_revision: bool
 
 
+class MeasureIntervals(Facts):
+    """The interval of a measure on each side and of the difference, None where there are too few texts."""
+
+    synthetic: Interval | None
+    human: Interval | None
+    difference: Interval | None
+
+
 class Measure(Facts):
-    """A measure of diversity on both sides; `meaning` says how to read it."""
+    """A measure of diversity on both sides; `difference` is synthetic less human, `meaning` says how to read it."""
 
     synthetic: float | None
     human: float | None
+    difference: float | None
+    intervals: MeasureIntervals
+    meaning: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the sides differ by more than chance explains."""
+        bounds = self.intervals.difference
+        return bounds is not None and not bounds[0] <= 0 <= bounds[1]
+
+
+class Apart(Facts):
+    """How far the sides lie apart in one respect; `meaning` says how to read it."""
+
+    value: float | None
+    interval: Interval | None
     meaning: str
 
 
-class DriftTest(Facts):
-    """A test of whether a property is distributed otherwise in the two sides; None where there is no p-value."""
+class LabelDiversity(Facts):
+    """What is told of the diversity of one label, from `n` texts of each side."""
 
-    test: str
-    statistic: float | None
-    p_value: float | None
-    differs: bool | None
+    n: int
+    measures: dict[str, Measure]
+    apart: dict[str, Apart]
+
+
+class DriftTest(Facts):
+    """Whether the sides differ in one thing: how far, `what` that is, and how often chance alone moves it as far."""
+
+    question: str
+    what: str
+    effect: float
+    interval: Interval | None
+    limit: float
+    p_value: float
+    verdict: Literal["none", "small", "important"]
+
+
+class DriftFacts(Facts):
+    """All tests of drift, and one verdict over them; the `questions` are those that the tests belong to."""
+
+    verdict: Literal["none", "small", "important"]
+    significance: float
+    tests: dict[str, DriftTest]
+    questions: dict[str, str]
+
+
+class Gate(Facts):
+    """A value beside its limit; `passed` is None where it could not be measured."""
+
+    action: Literal["off", "warn", "stop"]
+    value: float | None
+    limit: float
+    bound: Literal["at least", "at most"]
+    passed: bool | None
+    meaning: str
+    examples: list[Example]
 
 
 class DiversityFacts(Facts):
@@ -230,7 +286,10 @@ class DiversityFacts(Facts):
     compared_with: Literal["human", "seed"]
     n: int
     measures: dict[str, Measure]
-    drift: dict[str, DriftTest]
+    apart: dict[str, Apart]
+    labels: dict[str, LabelDiversity]
+    drift: DriftFacts
+    gates: dict[str, Gate]
 
 
 class ValidationScores(Facts):
@@ -255,7 +314,7 @@ class WinnerFacts(Facts):
 class Card(Facts):
     """Everything that the report page and the model card say of one cell."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     task: TaskFacts
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
     language_name: str

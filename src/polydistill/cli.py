@@ -31,6 +31,7 @@ EXTRAS = {
     "bentoml": "serve",
     "packaging": "serve",
     "psutil": "vllm",
+    "sentence_transformers": "embed",
 }
 
 _where = contextvars.ContextVar("where", default="")
@@ -231,16 +232,55 @@ def filter(workspace: Any, cells: tuple[str, ...]) -> None:
 @cli.command()
 @_common
 @_cells
-def measure(workspace: Any, cells: tuple[str, ...]) -> None:
+@click.option(
+    "--compare-teachers",
+    "teachers",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Rank teachers of one cell instead, without human texts; repeat it for each. FOLDER is what `filter` wrote, "
+    "or a workspace.",
+)
+def measure(workspace: Any, cells: tuple[str, ...], teachers: tuple[str, ...]) -> None:
     """Compare synthetic with human text."""
+    params = workspace.params.measure
+    if teachers:
+        _compare_teachers(workspace, workspace.cells(cells), teachers)
+        return
+
     from polydistill.measure import run_measure
 
-    params = workspace.params.measure
     _each(
         "measure",
         workspace.cells(cells),
         lambda cell: run_measure(cell.room("prepared"), cell.room("filtered"), cell.room("measured"), params),
     )
+
+
+def _compare_teachers(workspace: Any, cells: Sequence[Any], teachers: Sequence[str]) -> None:
+    if len(cells) != 1:
+        raise ParamsError(
+            f"--compare-teachers ranks teachers of one cell, and there are {len(cells)}; name one with --cell"
+        )
+    folders: dict[str, Path] = {}
+    for given in teachers:
+        name, _, folder = given.partition("=")
+        if not name or not folder:
+            raise ParamsError(f"--compare-teachers {given}: wanted NAME=FOLDER, such as llama=../llama")
+        if name in folders:
+            raise ParamsError(f"--compare-teachers names {name} twice; give each teacher a name of its own")
+        folders[name] = Path(folder)
+
+    from rich.console import Console
+
+    from polydistill.measure.teachers import run_compare_teachers, teachers_table
+
+    (cell,) = cells
+    _where.set(f"measure {cell.name}")
+    params, compared = workspace.params, cell.room("compared")
+    ranked = run_compare_teachers(folders, cell.name, compared, params.train.linear, params.measure.seed)
+    console = Console()
+    console.print(teachers_table(cell.name, ranked))
+    console.print(f"in full {compared / 'teachers.json'}", highlight=False, soft_wrap=True)
 
 
 @cli.command()

@@ -37,6 +37,17 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Delete a folder and all in it, where there is one.
+
+    Raises:
+        DataError: If it cannot be deleted.
+    """
+    with explained(path, "delete"):
+        if path.exists():
+            shutil.rmtree(path)
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; the file takes its place when the block ends well."""

@@ -46,6 +46,14 @@ class Match:
     index: int
     similarity: float
 
+    def how(self, nearness: Nearness) -> str:
+        """Return for a person to read what made the texts near."""
+        return f"{self.similarity:.2f} like" if self.similarity >= nearness.similarity else "one word apart from"
+
+    def told(self, texts: Sequence[str], nearness: Nearness) -> str:
+        """Return the match for a person to read; `texts` are those that its index counts."""
+        return f"{self.how(nearness)}: {texts[self.index]}"
+
 
 def near_repeats(texts: Sequence[str], groups: Sequence[str], nearness: Nearness) -> dict[int, Match]:
     """Find the texts that are near to an earlier one of their group that stays.
@@ -175,7 +183,7 @@ def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness
         signatures[chunk] = signature = _signatures(folded[chunk])
         key = np.repeat(of_group[chunk, None], n_bands, axis=1)
         for row in range(rows):
-            key = _mixed(key ^ signature[:, row : rows * n_bands : rows])
+            key = mixed(key ^ signature[:, row : rows * n_bands : rows])
         bands[:, chunk] = key.T
 
     if len(texts) <= _CHUNK:
@@ -184,7 +192,7 @@ def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness
         with ThreadPoolExecutor(2) as pool:  # numpy lets threads run side by side
             list(pool.map(fill, range(0, len(texts), _CHUNK)))
     keys, owners = _word_keys(texts) if nearness.one_word else (np.empty(0, np.uint64), np.empty(0, np.int64))
-    return _Hashed(texts, folded, signatures, bands, _mixed(keys ^ of_group[owners]), owners)
+    return _Hashed(texts, folded, signatures, bands, mixed(keys ^ of_group[owners]), owners)
 
 
 def _bands(similarity: float) -> tuple[int, int]:
@@ -208,13 +216,15 @@ def _word_keys(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """
     words = [folded_words(text) for text in texts]
     counts = np.fromiter(map(len, words), np.int64, len(words))
-    hashes = np.fromiter((hash(word) for of_text in words for word in of_text), np.int64, counts.sum()).astype(np.uint64)
+    hashes = np.fromiter((hash(word) for of_text in words for word in of_text), np.int64, counts.sum()).astype(
+        np.uint64
+    )
     owners = np.repeat(np.arange(len(texts)), counts)
     starts = np.cumsum(counts) - counts
     place = np.arange(len(owners)) - starts[owners]
     # A text's hash is the sum of its words', each times a power of its place. Without a word, those behind it move up.
     powers = np.cumprod(np.full(place.max(initial=0) + 1, _PLACE, np.uint64))
-    terms = _mixed(hashes) * powers[place]
+    terms = mixed(hashes.astype(np.uint64)) * powers[place]
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
     start, end = sums[starts], sums[starts + counts]
     before, behind = sums[:-1] - start[owners], end[owners] - sums[1:]
@@ -223,14 +233,14 @@ def _word_keys(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([end - start, without[used]]), np.concatenate([np.arange(len(texts)), owners[used]])
 
 
-def _grams(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def code_grams(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return the 3-grams of all texts one after the other, each as one number, and where each text begins and ends.
 
     Returns:
         uint64 of shape (n_grams,), repeats among them, and int64 of shape (n_texts + 1,).
     """
     # A code point takes 21 bits. A text of fewer than three has one 3-gram, filled up with the zeros that follow it.
-    codes = np.frombuffer(("\0\0".join(folded) + "\0\0").encode("utf-32-le"), np.uint32).astype(np.uint64)
+    codes = np.frombuffer(("\0\0".join(folded) + "\0\0\0").encode("utf-32-le"), np.uint32).astype(np.uint64)
     windows = codes[:-2] << np.uint64(42) | codes[1:-1] << np.uint64(21) | codes[2:]
     lengths = np.fromiter(map(len, folded), np.int64, len(folded))
     counts = np.maximum(lengths - 2, 1)
@@ -239,7 +249,7 @@ def _grams(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return windows[np.arange(ends[-1]) + np.repeat(text_starts - ends[:-1], counts)], ends
 
 
-def _mixed(numbers: np.ndarray) -> np.ndarray:
+def mixed(numbers: np.ndarray) -> np.ndarray:
     """Return 64-bit numbers in which each bit depends on all bits of the given ones, after splitmix64."""
     numbers = (numbers ^ numbers >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ numbers >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
@@ -252,8 +262,11 @@ def _signatures(folded: Sequence[str]) -> np.ndarray:
 
     Source: Broder 1997, "On the resemblance and containment of documents".
     """
-    grams, ends = _grams(folded)
-    hashes = (_mixed(grams) >> np.uint64(32)).astype(np.uint32)
+    grams, ends = code_grams(folded)
+    hashes = (mixed(grams) >> np.uint64(32)).astype(np.uint32)
+    if len(folded) == 1:  # one text as it comes: not as many calls as there are hash functions
+        least_of_one: np.ndarray = (hashes * _MULTIPLIERS[:, None] + _OFFSETS[:, None]).min(axis=1)
+        return least_of_one[None]
     least = np.empty((_HASHES, len(folded)), np.uint32)
     scratch = np.empty_like(hashes)
     for i in range(_HASHES):
@@ -351,7 +364,7 @@ def _similarities(left: _Hashed, right: _Hashed, pairs: np.ndarray) -> np.ndarra
         return np.empty(0)
     grams, owners = [], []
     for side, indices in ((left, pairs[:, 0]), (right, pairs[:, 1])):
-        of_side, ends = _grams([side.folded[i] for i in indices])
+        of_side, ends = code_grams([side.folded[i] for i in indices])
         owner = np.repeat(np.arange(len(pairs)), np.diff(ends))
         once = _sorted_once(of_side, owner)
         grams.append(of_side[once])

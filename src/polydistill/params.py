@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from polydistill.errors import ParamsError
 from polydistill.files import read_yaml
@@ -20,9 +20,16 @@ ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored", "m
 """The folders of work/ that hold all cells; the others are named after tasks."""
 
 
-_FILES = pkgutil.iter_modules([str(Path(__file__).parent / "strategies")])
-STRATEGIES = tuple(sorted(file.name for file in _FILES if re.fullmatch("[a-z][a-z0-9_]*", file.name)))
+def _files_in(folder: str) -> tuple[str, ...]:
+    files = pkgutil.iter_modules([str(Path(__file__).parent / folder)])
+    return tuple(sorted(file.name for file in files if re.fullmatch("[a-z][a-z0-9_]*", file.name)))
+
+
+STRATEGIES = _files_in("strategies")
 """The files in strategies/, one a strategy."""
+
+CHECKS = _files_in("checks")
+"""The files in checks/, one a check."""
 
 MAX_SEED = 2**31
 """Leaves room below 2**32, where numpy's and scikit-learn's seeds end, for the number of the run that is added."""
@@ -121,13 +128,32 @@ class BudgetParams(Section):
         return (prompt_tokens * self.prompt_price + completion_tokens * self.completion_price) / 1_000_000
 
 
+class NearParams(Section):
+    """When two texts count as nearly the same."""
+
+    similarity: float = Field(
+        gt=0, le=1, description="Jaccard similarity of character 3-grams from which two texts are near."
+    )
+    one_word: bool = Field(description="Whether texts are near too where they are the same but for one word.")
+
+
+class LeakParams(NearParams):
+    """When a text gives a test text away."""
+
+    min_held: int = Field(
+        ge=3, description="A text leaks that holds a test text, or is a piece of one, of so many letters or more."
+    )
+
+
 class PrepareParams(Section):
     """Section `prepare`."""
 
     seeds_per_label: int = Field(ge=1, description="Human examples a label that guide generation; more are left out.")
     allow_leaks: list[CellName] = Field(
-        description="Cells whose test texts may stand among the seeds; anywhere else that stops the run."
+        description="Cells whose test texts may stand among the seeds, and be given away by what `filter` keeps; "
+        "anywhere else that stops the run."
     )
+    test_leak: LeakParams = Field(description="Human texts that give a test text away are left out.")
 
 
 def _strategy(name: str) -> str:
@@ -158,34 +184,166 @@ class GenerateParams(Section):
     )
 
 
+class WrongLanguageParams(Section):
+    """Section `filter.wrong_language`."""
+
+    identifier: Literal["py3langid", "lingua"] = Field(
+        description="`py3langid`: fast; `lingua`: slower, needs polydistill[lingua]."
+    )
+    times_other: float = Field(
+        ge=1, description="A text is rejected where an unrelated language is more than so many times likelier."
+    )
+    times_relative: float = Field(
+        ge=1, description="The same for the close relatives together, which are easily taken for the language."
+    )
+    telltale: float = Field(
+        ge=1, description="How many times likelier a word makes a relative that is common there and rare here."
+    )
+
+
+class WrongScriptParams(Section):
+    """Section `filter.wrong_script`."""
+
+    min_letters: int = Field(ge=1, description="Texts with fewer letters are not judged.")
+    max_latin: float = Field(
+        ge=0, le=1, description="Largest share of letters in Latin and other foreign scripts together."
+    )
+    max_other: float = Field(ge=0, le=1, description="Largest share of letters in foreign scripts other than Latin.")
+
+
+class MixedLanguageParams(Section):
+    """Section `filter.mixed_language`."""
+
+    min_letters: int = Field(ge=1, description="Clauses with fewer letters are not judged.")
+    stricter: float = Field(ge=1, description="Factor on times_other and times_relative: a clause is easily misjudged.")
+
+
+class UnclearLanguageParams(Section):
+    """Section `filter.unclear_language`."""
+
+    min_letters: int = Field(ge=0, description="Texts with fewer letters are too short to tell their language.")
+
+
+class TooShortParams(Section):
+    """Section `filter.too_short`."""
+
+    min_chars: int = Field(ge=1, description="Shorter texts are rejected (Unicode code points).")
+
+
+class TooLongParams(Section):
+    """Section `filter.too_long`."""
+
+    max_chars: int = Field(ge=1, description="Longer texts are rejected (Unicode code points).")
+
+
+class RepetitionParams(Section):
+    """Section `filter.repetition`."""
+
+    max_share: float = Field(
+        gt=0, le=1, description="Largest share of a text that one word, or a phrase that goes round, may make up."
+    )
+
+
+class SimilarMeaningParams(Section):
+    """Section `filter.similar_meaning`."""
+
+    model: str | None = Field(
+        min_length=1, description="Sentence-embedding model, a folder or a name at the Hugging Face hub."
+    )
+    similarity: float = Field(gt=0, le=1, description="Cosine of two embeddings from which texts say the same.")
+
+
+class DoubtfulLabelParams(Section):
+    """Section `filter.doubtful_label`."""
+
+    folds: int = Field(ge=2, le=20, description="Parts of the cross-validation.")
+
+
+def _check_name(name: str) -> str:
+    if name not in CHECKS:
+        raise ValueError(f"{name!r} is no check; there are {', '.join(CHECKS)}")
+    return name
+
+
+CheckName = Annotated[str, AfterValidator(_check_name)]
+
+
 class FilterParams(Section):
     """Section `filter`."""
 
-    min_chars: int = Field(ge=1, description="Shorter texts are rejected (Unicode code points).")
-    max_chars: int = Field(ge=1, description="Longer texts are rejected (Unicode code points).")
-    max_repetition: float = Field(
-        gt=0, le=1, description="Largest share of a text that one word, or a phrase that goes round, may make up."
-    )
-    min_language_prob: float = Field(
-        ge=0, le=1, description="A text is rejected where another language is likelier and its own is below this."
-    )
-    min_language_chars: int = Field(ge=0, description="Texts with fewer letters are too short to tell their language.")
-    near_duplicate: float = Field(
-        gt=0, le=1, description="Jaccard similarity of character 4-grams from which two texts count as the same."
-    )
+    checks: list[CheckName] = Field(description="The checks, in the order in which they run.")
+    mark: list[CheckName] = Field(description="Those of them that keep the texts they find, and only mark them.")
+    too_short: TooShortParams = Field(description="Bound of the check.")
+    too_long: TooLongParams = Field(description="Bound of the check.")
+    repetition: RepetitionParams = Field(description="Bound of the check.")
+    wrong_language: WrongLanguageParams = Field(description="Bounds of the check.")
+    wrong_script: WrongScriptParams = Field(description="Bounds of the check.")
+    mixed_language: MixedLanguageParams = Field(description="Bounds of the check.")
+    unclear_language: UnclearLanguageParams = Field(description="Bound of the check.")
+    test_leak: LeakParams = Field(description="Bounds of the check.")
+    copied_seed: NearParams = Field(description="Bounds of the check.")
+    near_duplicate: NearParams = Field(description="Bounds of the check.")
+    similar_meaning: SimilarMeaningParams = Field(description="Model and bound of the check.")
+    doubtful_label: DoubtfulLabelParams = Field(description="Setting of the check.")
 
     @model_validator(mode="after")
-    def _bounds_in_order(self) -> Self:
-        if self.min_chars > self.max_chars:
-            raise ValueError(f"min_chars {self.min_chars} is larger than max_chars {self.max_chars}")
+    def _fits_together(self) -> Self:
+        if self.too_short.min_chars > self.too_long.max_chars:
+            raise ValueError(
+                f"too_short.min_chars {self.too_short.min_chars} is larger than "
+                f"too_long.max_chars {self.too_long.max_chars}"
+            )
+        for name in ("checks", "mark"):
+            names = getattr(self, name)
+            if twice := sorted({check for check in names if names.count(check) > 1}):
+                raise ValueError(f"{name} names {', '.join(twice)} more than once")
+        if missing := [check for check in self.mark if check not in self.checks]:
+            raise ValueError(f"mark names {', '.join(missing)}, which checks does not list")
         return self
+
+    @property
+    def rejecting(self) -> list[str]:
+        """The checks that reject, in their order."""
+        return [check for check in self.checks if check not in self.mark]
+
+
+def _action(value: Any) -> Any:
+    return "off" if value is False else value  # YAML reads a bare off as false
+
+
+class GateParams(Section):
+    """A gate of `measure.gates`."""
+
+    action: Annotated[Literal["off", "warn", "stop"], BeforeValidator(_action)] = Field(
+        description="What follows where the limit is not kept: nothing (off), a warning, or the end of the run."
+    )
+    limit: float = Field(ge=0, le=1, description="Most or, of a measure that should be large, least that passes.")
+
+
+class GatesParams(Section):
+    """Section `measure.gates`: what measured values are too bad."""
+
+    near_duplicates: GateParams = Field(description="Share of the generated texts that repeat another one; most.")
+    copied_seeds: GateParams = Field(description="Share of the generated texts that repeat a seed; most.")
+    language_purity: GateParams = Field(description="Share of the accepted texts in the wanted language; least.")
+    distinct_2_ratio: GateParams = Field(description="Distinct-2 of accepted texts over that of human ones; least.")
+    auc: GateParams = Field(description="How well a classifier tells accepted from human texts, 0.5 to 1; most.")
+    drift: GateParams = Field(description="Size of a drift of labels or text properties that is not chance; most.")
 
 
 class MeasureParams(Section):
     """Section `measure`."""
 
-    max_texts: int = Field(ge=2, description="Most texts of each side to compare; both sides get the same number.")
-    seed: int = Field(ge=0, le=MAX_SEED, description="Draws the texts to compare.")
+    max_texts: int = Field(
+        ge=2, le=2_000, description="Most texts of each side to compare; both sides get the same number."
+    )
+    seed: int = Field(ge=0, le=MAX_SEED, description="Draws the texts to compare, the intervals and the permutations.")
+    embedding_model: str | None = Field(
+        min_length=1,
+        description="Sentence-embedding model, a folder or a name at the Hugging Face hub; null: none (needs the extra "
+        "`embed`).",
+    )
+    gates: GatesParams = Field(description="What is too bad.")
 
 
 class LinearParams(Section):
@@ -208,7 +366,11 @@ class TrainParams(Section):
         min_length=1,
         description="Training sizes of the curves (texts); sizes above what there is are passed over.",
     )
-    runs: int = Field(ge=1, le=10_000, description="Trainings per source and size, each on its own random subsample.")
+    runs: int = Field(ge=1, le=10_000, description="Trainings per source and size, each on a subsample of its own.")
+    subset: Literal["random", "diverse", "representative"] = Field(
+        description="How subsamples of both sources are chosen, label by label: `random`; `diverse`: texts unlike each "
+        "other; `representative`: texts that stand for the others."
+    )
     seed: int = Field(ge=0, le=MAX_SEED, description="Draws the subsamples.")
     linear: LinearParams = Field(description="Settings of the linear student.")
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from polydistill.errors import DataError
 from polydistill.files import new_folder, read_text, write_json
-from polydistill.params import PrepareParams
+from polydistill.leaks import find_leaks
+from polydistill.params import LeakParams, PrepareParams
 from polydistill.records import QUESTION, Origin, Record, Source, write_records, write_rows
 from polydistill.task import Task, load_task
 from polydistill.text import fold
@@ -113,13 +114,20 @@ def _faults(cells: Sequence[str], header: Sequence[str], labels: Sequence[str]) 
 
 
 def clean(
-    seeds: list[Row], human: list[Row], test: list[Row], *, labels: Sequence[str], wanted: int, allow_leaks: bool
+    seeds: list[Row],
+    human: list[Row],
+    test: list[Row],
+    *,
+    labels: Sequence[str],
+    params: PrepareParams,
+    allow_leaks: bool,
 ) -> Splits:
     """Return the splits with no text in two of them, as equality after `text.fold` goes.
 
     A repeated text stays where it stands first. Between splits the test set is kept whole, then the seeds, then the
-    human texts. A seed that is a test text goes too, unless fewer than `wanted` seeds of its label would be left: that
-    is a problem, which only `allow_leaks` turns into a warning. A text under two labels is always a problem.
+    human texts. A seed that is a test text goes too, unless too few seeds of its label would be left: that is a
+    problem, which only `allow_leaks` turns into a warning. Of seeds that nearly are a test text, hold one, or are a
+    piece of one there is a warning; such human texts go. A text under two labels is always a problem.
     """
     splits = Splits([], [], test)
     splits.problems += _conflicts([*seeds, *human, *test])
@@ -133,11 +141,25 @@ def clean(
     where = f"{seeds[0].file}: " if seeds else ""
     for label in labels:
         of_label = [row for row in seeds if row.label == label]
-        splits.seeds += _choose_seeds(of_label, label, where, in_test, wanted, splits, allow_leaks)
+        splits.seeds += _choose_seeds(of_label, label, where, in_test, params.seeds_per_label, splits, allow_leaks)
     human = _without(human, in_test, "stands in the test set", splits)
     human = _without(human, {fold(row.text): row for row in splits.seeds}, "stands among the seeds", splits)
-    splits.human = _without(human, {}, "repeated in the file", splits)
+    human = _without(human, {}, "repeated in the file", splits)
+    splits.human = _without_leaks(human, test, params.test_leak, splits)
     return splits
+
+
+def _without_leaks(human: list[Row], test: list[Row], params: LeakParams, splits: Splits) -> list[Row]:
+    """Leave out the human texts that give a test text away, and warn of seeds that do."""
+    tests = [row.text for row in test]
+    for i, leak in find_leaks([row.text for row in splits.seeds], tests, params).items():
+        if leak.how != "1.00 like":  # that has been said
+            splits.warnings.append(f"{splits.seeds[i].place}: this seed is {leak.how} {test[leak.test].place}")
+    leaks = find_leaks([row.text for row in human], tests, params)
+    for i, leak in leaks.items():
+        place = {"file": human[i].file.name, "line": human[i].line}
+        splits.removed.append({**place, "reason": "gives a test text away", "same_as": test[leak.test].place})
+    return [row for i, row in enumerate(human) if i not in leaks]
 
 
 def _choose_seeds(
@@ -223,11 +245,12 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
         read[name] = [] if absent else read_labelled(path, task.label_names, problems)
         if name != "human" and not read[name] and len(problems) == before:
             problems.append(f"{path}:1: no text below the header line")
+    allow_leaks = f"{task_folder.name}/{language}" in params.allow_leaks
     splits = clean(
         **read,
         labels=task.label_names if read["seeds"] else [],  # without any seed, its own fault says it all
-        wanted=params.seeds_per_label,
-        allow_leaks=f"{task_folder.name}/{language}" in params.allow_leaks,
+        params=params,
+        allow_leaks=allow_leaks,
     )
     problems += splits.problems
     if problems:
@@ -251,6 +274,7 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
             "counts": {"seeds": len(seeds), "human": len(human), "test": len(test)},
             "removed": splits.removed,
             "warnings": splits.warnings,
+            "allow_leaks": allow_leaks,
         }
         write_json(out / "prepare.json", facts)
     for warning in splits.warnings:

@@ -51,6 +51,15 @@ class Record:
         return text_id(self.text, self.language)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """A generated text and what the judge decided, accept, repair or reject; None where nothing could be read."""
+
+    record: Record
+    decision: str | None = None
+    verdict_reason: str = ""
+
+
 def text_id(text: str, language: str) -> str:
     """Return 16 hex digits that are the same for the same text in the same language, wherever it stands.
 
@@ -138,3 +147,9 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
 def read_records(path: Path) -> list[Record]:
     """Read a Parquet table of records."""
     return [to_record(row) for row in read_rows(path, RECORD)]
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read a Parquet table of generated texts."""
+    rows = read_rows(path, SAMPLE)
+    return [Sample(to_record(row), row["decision"], row["verdict_reason"] or "") for row in rows]

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from polydistill import charts
-from polydistill.cell import Card, Measure, Spent, read_card, total
+from polydistill.cell import Card, Interval, Measure, Spent, read_card, total
 from polydistill.errors import DataError
 from polydistill.files import new_folder, require_input, write_json
 from polydistill.summary import (
@@ -90,9 +90,30 @@ def number(value: float | None) -> str:
     return f"{value:,.{digits}f}".replace("-", MINUS)
 
 
-def p_value(value: float | None) -> str:
-    """Return a p-value with three digits, None as a dash."""
-    return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+def p_value(value: float) -> str:
+    """Return a p-value with three digits."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def numbers(interval: Interval | None) -> str:
+    """Return an interval of a measure as "0.12 to 0.34", None as nothing."""
+    return "" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
+
+
+def drift_sentence(card: Card) -> str:
+    """Return what the tests of drift come to, in a sentence or two."""
+    drift = card.diversity.drift
+    found = {
+        verdict: [words(name) for name, test in drift.tests.items() if test.verdict == verdict]
+        for verdict in ("important", "small")
+    }
+    others = "human text" if card.diversity.compared_with == "human" else "the seeds"
+    told = []
+    if found["important"]:
+        told.append(f"The generated texts differ from {others} by much in {', '.join(found['important'])}.")
+    if found["small"]:
+        told.append(f"A difference beyond chance, not surely a large one: {', '.join(found['small'])}.")
+    return " ".join(told) or f"Nothing tells the generated texts from {others} beyond what chance explains."
 
 
 def words(name: str) -> str:
@@ -192,14 +213,17 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=percent, points=points, between=between, number=number, p_value=p_value, words=words, relative=relative
+        percent=percent, points=points, between=between, number=number, numbers=numbers, p_value=p_value, words=words
     )
-    environment.filters.update(whole=whole, money=money, duration=duration, counted=counted, missing=missing)
+    environment.filters.update(
+        relative=relative, whole=whole, money=money, duration=duration, counted=counted, missing=missing
+    )
     environment.globals.update(
         overtaking=overtaking,
         overtaking_sentence=overtaking_sentence,
         certainty_sentence=certainty_sentence,
         counting_sentence=counting_sentence,
+        drift_sentence=drift_sentence,
         level=_level,
     )
     return environment

@@ -6,15 +6,22 @@ import unicodedata
 # Case folding maps I to i and İ to i plus a dot, so dotless and dotted i must meet in both cases.
 _ONE_I = str.maketrans({"ı": "i", "\u0307": None})
 
+# Marks and letters that a text may have or not: nobody sees them, or most people leave them out.
+_OPTIONAL = re.compile(
+    "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Hebrew points
+    "\u0640\u064b-\u0652\u0670"  # Arabic stretching and vowel marks
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"  # invisible
+)
 
 
 class _Folded(dict[int, int | None]):
-    """What `str.translate` makes of each code point: a space of white space, nothing of punctuation and controls."""
+    """What `str.translate` makes of each code point: a space of white space, nothing of what makes no other text."""
 
     def __missing__(self, code: int) -> int | None:
         character = chr(code)
-        white = character.isspace() or unicodedata.category(character)[0] == "Z"
-        self[code] = ord(" ") if white else None if unicodedata.category(character)[0] in "PC" else code
+        kind = unicodedata.category(character)[0]
+        white = character.isspace() or kind == "Z"
+        self[code] = ord(" ") if white else None if kind in "PC" or _OPTIONAL.match(character) else code
         return self[code]
 
 
@@ -33,11 +40,12 @@ def fold(text: str) -> str:
     """Return the text without what does not make it another text.
 
     NFKC, case folding, then only letters, marks, digits and symbols stay: punctuation, white space, zero-width and
-    other format characters go. Marks stay, since in many scripts they carry the vowels. A text of punctuation alone
-    folds to itself, so that "?" and "!" stay two texts.
+    other format characters go. Marks stay, since in many scripts they carry the vowels; those of Hebrew and Arabic go,
+    since most texts there do without. A text of punctuation alone folds to itself, so that "?" and "!" stay two texts.
     """
     folded = fold_case(text)
-    return folded.translate(_FOLDED).replace(" ", "") or folded.strip()
+    # A mark may now stand right behind its letter.
+    return unicodedata.normalize("NFC", folded.translate(_FOLDED).replace(" ", "")) or folded.strip()
 
 
 def folded_words(text: str) -> list[str]:

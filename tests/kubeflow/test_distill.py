@@ -109,7 +109,7 @@ def test_the_engines_agree(engines: Engines, cell: str, of_dvc: str, of_kubeflow
         pytest.param("generate", "temperature", 0.5, {"generate"}, id="generate"),
         pytest.param("generate", "self_revision", False, {"generate", "filter"}, id="self-revision"),
         pytest.param("teacher", "max_tokens", 99, {"generate", "evaluate"}, id="teacher"),
-        pytest.param("filter", "min_chars", 6, {"generate", "filter"}, id="filter"),
+        pytest.param("filter", "too_short", {"min_chars": 6}, {"generate", "filter"}, id="filter"),
         pytest.param("budget", "requests", 9999, set(), id="budget"),
         pytest.param("train", "runs", 3, {"train"}, id="train"),
         pytest.param("evaluate", "confidence", 0.9, {"evaluate"}, id="evaluate"),

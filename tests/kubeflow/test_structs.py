@@ -38,14 +38,14 @@ def test_whole_floats_become_integers_where_integers_are_wanted() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param({"min_chars": 2.5}, "filter: min_chars: 2.5 is not allowed", id="half"),
-        pytest.param({"min_chars": True}, "filter: min_chars: True is not allowed", id="truth value"),
-        pytest.param({"min_char": 3.0}, "filter: min_char is no known key; did you mean `min_chars`?", id="unknown"),
+        pytest.param({"min_chars": 2.5}, "filter: too_short.min_chars: 2.5 is not allowed", id="half"),
+        pytest.param({"min_chars": True}, "filter: too_short.min_chars: True is not allowed", id="truth value"),
+        pytest.param({"min_char": 3.0}, "too_short.min_char is no known key; did you mean `min_chars`?", id="unknown"),
     ],
 )
 def test_a_wrong_value_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError) as failure:
-        check_struct(FilterParams, PARAMS.filter.model_dump() | change, "filter")
+        check_struct(FilterParams, PARAMS.filter.model_dump() | {"too_short": {"min_chars": 5} | change}, "filter")
     assert message in str(failure.value)
 
 

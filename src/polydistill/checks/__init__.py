@@ -1,50 +1,32 @@
-"""Decides what is wrong with a text, one reason a text; `generate` tops up what `filter` would take away by it."""
+"""Checks, each of which finds the texts with one fault, behind one small interface.
 
-from collections.abc import Callable, Mapping
-from functools import partial
+`params.yaml:filter.checks` lists them in the order in which they run. A new one is a file here, which holds a class of
+the same name, such as `TooShort` in too_short.py. `generate` tops up what they would take away.
+"""
 
-from polydistill.checks import rules
-from polydistill.checks.language import LanguageRule
+from importlib import import_module
+
+from polydistill.checks._base import Check, Context, TextCheck
+from polydistill.errors import ParamsError
 from polydistill.params import FilterParams
 
-# The order is that of the checks, and a text is not looked at again once it is out. What is wrong with a text alone
-# comes first, then what it has in common with texts that are there anyhow, then the judge. Repeats among the generated
-# texts come last, so that of two alike none goes for the sake of one that goes too.
-REASONS = {
-    "empty": "nothing but white space and punctuation",
-    "too_short": "fewer characters than min_chars",
-    "too_long": "more characters than max_chars",
-    "markup": "HTML, markdown, a label or list numbering left over",
-    "repetition": "one word or phrase over and over",
-    "wrong_language": "another language is likelier",
-    "test_leak": "the same as a test text, or nearly",
-    "copied_seed": "the same as a seed, or nearly",
-    "no_verdict": "the judge gave no readable verdict",
-    "judge_rejected": "the judge said no",
-    "conflicting_label": "the same text stands under another label; both go",
-    "exact_duplicate": "the same text once more, but for case, punctuation and spaces",
-    "near_duplicate": "nearly the same as another text of the label",
-}
-
-TextCheck = Callable[[str], str | None]
-"""Looks at one text alone: the fact against it, for a person to read, or None where it is fine."""
+__all__ = ["Check", "Context", "TextCheck", "open_checks"]
 
 
-def text_checks(params: FilterParams, language: LanguageRule) -> dict[str, TextCheck]:
-    """Return what can be said of a text alone, by the reason that it goes for, in the order of `REASONS`."""
-    return {
-        "empty": rules.empty,
-        "too_short": partial(rules.too_short, min_chars=params.min_chars),
-        "too_long": partial(rules.too_long, max_chars=params.max_chars),
-        "markup": rules.markup,
-        "repetition": partial(rules.repetition, max_share=params.max_repetition),
-        "wrong_language": language,
-    }
+def open_checks(params: FilterParams, context: Context) -> list[Check]:
+    """Return the checks that `filter.checks` lists, in its order, for one cell.
+
+    Raises:
+        ParamsError: If a file holds no class of its name, or a check lacks a setting that it needs.
+        MissingExtraError: If a check needs a library that is not installed.
+    """
+    return [_class_of(name).open(params, context) for name in params.checks]
 
 
-def first_fault(text: str, checks: Mapping[str, TextCheck]) -> tuple[str, str] | None:
-    """Return the first reason that the text goes for and the fact behind it, or None where it passes all checks."""
-    for reason, check in checks.items():
-        if (detail := check(text)) is not None:
-            return reason, detail
-    return None
+def _class_of(name: str) -> type[Check]:
+    module = import_module(f"{__name__}.{name}")
+    class_name = "".join(map(str.capitalize, name.split("_")))
+    if not hasattr(module, class_name):
+        raise ParamsError(f"filter.checks: {module.__file__} holds no class {class_name}")
+    check: type[Check] = getattr(module, class_name)
+    return check

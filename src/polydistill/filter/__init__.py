@@ -1,26 +1,27 @@
-"""Decides which generated texts are kept; each of the others goes for the first of `REASONS` that applies."""
+"""Decides which generated texts are kept; each of the others goes for the first check that finds it."""
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from polydistill.checks import REASONS, TextCheck, duplicates, text_checks
-from polydistill.checks.language import LanguageRule, language_rule
+from polydistill.checks import Check, Context, open_checks
+from polydistill.checks.wrong_language import WrongLanguage
 from polydistill.errors import DataError
-from polydistill.files import new_folder, read_json, require_input, write_json
+from polydistill.files import new_folder, read_json, remove_folder, require_input, write_json
+from polydistill.leaks import find_leaks
 from polydistill.params import FilterParams
 from polydistill.records import (
     QUESTION,
     REJECTED,
-    SAMPLE,
-    Record,
+    Sample,
     read_records,
     read_rows,
-    to_record,
+    read_samples,
     to_row,
     write_records,
     write_rows,
@@ -30,17 +31,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A generated text and what the judge decided, accept, repair or reject; None where nothing could be read."""
-
-    record: Record
-    decision: str | None = None
-    verdict_reason: str = ""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A text that goes: one of `REASONS`, and in `detail` the fact behind it."""
+class Finding:
+    """A text with a fault: the reason is the name of the check, the detail the fact behind it."""
 
     sample: Sample
     reason: str
@@ -49,44 +41,58 @@ class Rejected:
 
 @dataclass(frozen=True)
 class FilterResult:
-    """What came of each text, in an order that does not depend on that of the input."""
+    """What came of each text, in an order that does not depend on that of the input.
+
+    Attributes:
+        accepted: The texts that stay.
+        rejected: The texts that go, each for the first check that finds it.
+        marked: What checks that only mark find among the texts that stay; a text may stand there more than once.
+        agreement: How often two checks that look at each text by itself find the same one, by their names.
+        found: How many texts each of those finds.
+    """
 
     accepted: list[Sample]
-    rejected: list[Rejected]
+    rejected: list[Finding]
+    marked: list[Finding]
+    agreement: dict[tuple[str, str], int]
+    found: dict[str, int]
 
 
-Check = Callable[[Sequence[Sample]], dict[int, str]]
-"""Finds the samples that must go: index -> detail."""
+def filter_samples(samples: Sequence[Sample], checks: Iterable[Check], mark: Sequence[str] = ()) -> FilterResult:
+    """Run the checks one after the other.
 
-
-def build_checks(
-    params: FilterParams, language: LanguageRule, *, seeds: Sequence[str], tests: Sequence[str], self_revision: bool
-) -> dict[str, Check]:
-    """Return the checks by the reason that they reject for, in the order of `REASONS`."""
-    near = params.near_duplicate
-    checks: dict[str, Check] = {
-        **{reason: _each(check) for reason, check in text_checks(params, language).items()},
-        "test_leak": lambda samples: duplicates.copies(_texts(samples), tests, near),
-        "copied_seed": lambda samples: duplicates.copies(_texts(samples), seeds, near),
-        "no_verdict": _verdict(None),
-        "judge_rejected": _verdict("reject"),
-        "conflicting_label": lambda samples: duplicates.conflicts(_texts(samples), _labels(samples)),
-        "exact_duplicate": lambda samples: duplicates.repeats(_texts(samples)),
-        "near_duplicate": lambda samples: duplicates.near_repeats(_texts(samples), _labels(samples), near),
-    }
-    of_judge = {"no_verdict", "judge_rejected"}
-    return {reason: checks[reason] for reason in REASONS if self_revision or reason not in of_judge}
-
-
-def filter_samples(samples: Sequence[Sample], checks: dict[str, Check]) -> FilterResult:
-    """Run the checks one after the other, each on what the earlier ones left."""
-    kept = sorted(samples, key=_canonical)
-    rejected: list[Rejected] = []
-    for reason, check in checks.items():
-        found = check(kept)
-        rejected += [Rejected(kept[i], reason, found[i]) for i in sorted(found)]
-        kept = [sample for i, sample in enumerate(kept) if i not in found]
-    return FilterResult(kept, rejected)
+    Args:
+        samples: The texts, in any order.
+        checks: What to look for, in the order in which it counts.
+        mark: Reasons of checks that take nothing away.
+    """
+    ordered = sorted(samples, key=_canonical)
+    left = list(range(len(ordered)))
+    rejected: list[Finding] = []
+    marks: list[tuple[int, str, str]] = []
+    by_itself: dict[str, set[int]] = {}
+    for check in checks:
+        looked_at = left if check.compares else range(len(ordered))
+        found = {looked_at[i]: detail for i, detail in check.find([ordered[i] for i in looked_at]).items()}
+        if not check.compares:
+            by_itself[check.reason] = set(found)
+        if check.reason in mark:
+            marks += [(i, check.reason, detail) for i, detail in sorted(found.items())]
+            continue
+        rejected += [Finding(ordered[i], check.reason, found[i]) for i in left if i in found]
+        left = [i for i in left if i not in found]
+    stays = set(left)
+    return FilterResult(
+        accepted=[ordered[i] for i in left],
+        rejected=rejected,
+        marked=[Finding(ordered[i], reason, detail) for i, reason, detail in marks if i in stays],
+        agreement={
+            (one, other): len(by_itself[one] & by_itself[other])
+            for one, other in combinations(by_itself, 2)
+            if by_itself[one] & by_itself[other]
+        },
+        found={reason: len(of_check) for reason, of_check in by_itself.items()},
+    )
 
 
 def _canonical(sample: Sample) -> tuple[str, ...]:
@@ -94,62 +100,43 @@ def _canonical(sample: Sample) -> tuple[str, ...]:
     return record.label, record.id, json.dumps(asdict(record.source), sort_keys=True)
 
 
-def _each(rule: TextCheck) -> Check:
-    def check(samples: Sequence[Sample]) -> dict[int, str]:
-        details = {i: rule(sample.record.text) for i, sample in enumerate(samples)}
-        return {i: detail for i, detail in details.items() if detail is not None}
-
-    return check
-
-
-def _verdict(unwanted: str | None) -> Check:
-    return lambda samples: {i: s.verdict_reason for i, s in enumerate(samples) if s.decision == unwanted}
-
-
-def _texts(samples: Sequence[Sample]) -> list[str]:
-    return [sample.record.text for sample in samples]
-
-
-def _labels(samples: Sequence[Sample]) -> list[str]:
-    return [sample.record.label for sample in samples]
-
-
 def summary(
-    result: FilterResult, labels: Sequence[str], language: LanguageRule, *, self_revision: bool
+    result: FilterResult, labels: Sequence[str], checks: Sequence[Check], mark: Sequence[str], *, self_revision: bool
 ) -> dict[str, Any]:
     """Return the content of filter.json."""
-    accepted, reasons = result.accepted, Counter(r.reason for r in result.rejected)
-    samples = [*accepted, *(r.sample for r in result.rejected)]
-    accepted_by_label = Counter(_labels(accepted))
-    rejected_by_label = Counter(_labels([r.sample for r in result.rejected]))
+    samples = [*result.accepted, *(finding.sample for finding in result.rejected)]
+    reasons, marks = Counter(f.reason for f in result.rejected), Counter(f.reason for f in result.marked)
+    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+    for outcome, of_outcome in (("accepted", result.accepted), ("rejected", [f.sample for f in result.rejected])):
+        for sample in of_outcome:
+            outcomes[sample.record.label][outcome] += 1
     decisions = Counter(sample.decision or "none" for sample in samples)
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "generated": len(samples),
-        "accepted": len(accepted),
+        "accepted": len(result.accepted),
         "rejected": len(result.rejected),
-        "by_reason": {reason: reasons[reason] for reason in REASONS},
-        "reasons": REASONS,
+        "by_reason": {check.reason: reasons[check.reason] for check in checks if check.reason not in mark},
+        "marked": {check.reason: marks[check.reason] for check in checks if check.reason in mark},
+        "reasons": {check.reason: check.meaning for check in checks},
         "by_label": {
-            label: {"accepted": accepted_by_label[label], "rejected": rejected_by_label[label]}
-            for label in dict.fromkeys([*labels, *accepted_by_label, *rejected_by_label])
+            label: {outcome: outcomes[label][outcome] for outcome in ("accepted", "rejected")}
+            for label in dict.fromkeys([*labels, *sorted(outcomes)])
         },
-        "language": {
-            "checked": language.known,
-            "candidates": language.identifier.languages,
-            "too_short_to_tell": sum(language.too_short_to_tell(s.record.text) for s in accepted),
-        },
+        "found": result.found,
+        "agreement": [{"checks": list(pair), "texts": n} for pair, n in result.agreement.items()],
+        "language": {"checked": any(isinstance(check, WrongLanguage) and check.rule.known for check in checks)},
         "self_revision": {
             "checked": self_revision,
             "verdicts": {decision: decisions[decision] for decision in ("accept", "repair", "reject", "none")},
-            "rejected_by_judge": reasons["judge_rejected"],
-            "without_verdict": reasons["no_verdict"],
         },
     }
 
 
 def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterParams, *, self_revision: bool) -> None:
-    """Write accepted.parquet, rejected.parquet and filter.json for one cell.
+    """Write accepted.parquet, rejected.parquet, marked.parquet and filter.json for one cell.
+
+    What was in the folder goes first, so that no step goes on from an older result where this one fails.
 
     Args:
         prepared: The folder that `prepare` wrote.
@@ -159,39 +146,58 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
         self_revision: Whether a text needs the judge's yes; without it verdicts are not looked at.
 
     Raises:
-        DataError: If an input is missing or damaged, or no text is kept.
+        DataError: If an input is missing or damaged, no text is kept, or a text is kept that gives the test set away
+            where `prepare` was not told that it may.
+        ParamsError: If a check lacks a setting.
     """
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
-    rows = read_rows(require_input(generated / "samples.parquet", "generate"), SAMPLE)
-    samples = [Sample(to_record(row), row["decision"], row["verdict_reason"] or "") for row in rows]
+    samples = read_samples(require_input(generated / "samples.parquet", "generate"))
+    tests = [row["text"] for row in read_rows(prepared / "questions.parquet", QUESTION)]
+    seeds = [record.text for record in read_records(prepared / "seeds.parquet")]
     task = facts["task"]
-    language = language_rule(facts["language"], task["languages"], params)
-    if not language.known:
-        log.warning("py3langid does not know %s, so no text is rejected for its language", language.wanted)
-    checks = build_checks(
-        params,
-        language,
-        seeds=[record.text for record in read_records(prepared / "seeds.parquet")],
-        tests=[row["text"] for row in read_rows(prepared / "questions.parquet", QUESTION)],
-        self_revision=self_revision,
-    )
-    result = filter_samples(samples, checks)
-    counts = Counter(rejected.reason for rejected in result.rejected)
-    reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "none"
-    if not result.accepted:
-        cell = f"{task['name']}/{facts['language']}"
-        raise DataError(
-            f"{cell}: filter kept none of {len(samples)} generated texts; rejected: {reasons}; "
-            f"loosen the section `filter` of params.yaml, or generate again"
-        )
-    log.info("kept %d of %d generated texts; rejected: %s", len(result.accepted), len(samples), reasons)
+    context = Context(facts["language"], task["languages"], seeds, tests, self_revision)
+    checks = open_checks(params, context)
+    remove_folder(filtered)
+    result = filter_samples(samples, checks, params.mark)
+    cell = f"{task['name']}/{facts['language']}"
+    _require_texts(cell, result)
+    if "test_leak" not in params.rejecting and not facts["allow_leaks"]:
+        _require_no_leaks(cell, [sample.record.text for sample in result.accepted], tests, params)
+    log.info("kept %d of %d generated texts; rejected: %s", len(result.accepted), len(samples), _told(result.rejected))
+    if result.marked:
+        log.info("marked, and kept: %s", _told(result.marked))
     labels = [label["name"] for label in task["labels"]]
-    content = summary(result, labels, language, self_revision=self_revision)
+    content = summary(result, labels, checks, params.mark, self_revision=self_revision)
     for label, of_label in content["by_label"].items():
         if not of_label["accepted"]:
             log.warning("no text of the label %s is left", label)
     with new_folder(filtered) as folder:
         write_records(folder / "accepted.parquet", [sample.record for sample in result.accepted])
-        rejected = (to_row(r.sample.record, reason=r.reason, detail=r.detail) for r in result.rejected)
-        write_rows(folder / "rejected.parquet", rejected, REJECTED)
+        for name, findings in (("rejected", result.rejected), ("marked", result.marked)):
+            rows = (to_row(f.sample.record, reason=f.reason, detail=f.detail) for f in findings)
+            write_rows(folder / f"{name}.parquet", rows, REJECTED)
         write_json(folder / "filter.json", content)
+
+
+def _told(findings: Iterable[Finding]) -> str:
+    counts = Counter(finding.reason for finding in findings)
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "none"
+
+
+def _require_texts(cell: str, result: FilterResult) -> None:
+    if not result.accepted:
+        raise DataError(
+            f"{cell}: filter kept none of {len(result.rejected)} generated texts; rejected: {_told(result.rejected)}; "
+            f"loosen the section `filter` of params.yaml, or generate again"
+        )
+
+
+def _require_no_leaks(cell: str, texts: Sequence[str], tests: Sequence[str], params: FilterParams) -> None:
+    if leaks := find_leaks(texts, tests, params.test_leak):
+        first, leak = next(iter(leaks.items()))
+        raise DataError(
+            f"{cell}: {len(leaks)} of {len(texts)} kept texts give the test set away, such as: {texts[first]} "
+            f"({leak.told(tests)}); "
+            "have `test_leak` in params.yaml:filter.checks and not in filter.mark, or name the cell in "
+            "prepare.allow_leaks"
+        )

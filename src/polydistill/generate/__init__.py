@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from polydistill.checks import text_checks
-from polydistill.checks.language import language_rule
+from polydistill.checks import Context
 from polydistill.errors import DataError, PolydistillError
 from polydistill.files import read_json, require_input, write_json
 from polydistill.generate.quota import LabelQuota, Quota, RequestPlan, verdicts_of
+from polydistill.generate.rules import Rules
 from polydistill.params import BudgetParams, FilterParams, GenerateParams, TeacherParams
 from polydistill.prompts import prompt_hash
 from polydistill.records import SAMPLE, Record, Source, read_records, to_row, write_rows
@@ -110,12 +110,10 @@ def open_quota(
     teacher: Teacher,
 ) -> Quota:
     """Return what there is to ask the teacher for a cell; raises as `open_strategy` does."""
-    rule = language_rule(language, task.languages, checks)
+    context = Context(language, task.languages, [seed.text for seed in seeds], self_revision=params.self_revision)
     return Quota(
         open_plan(task, language, seeds, params, structured=teacher.structured is not False),
-        seeds,
-        text_checks(checks, rule),
-        checks.near_duplicate,
+        Rules.open(checks, context),
         lambda request: request.digest(teacher.models[request.purpose], teacher.revision),
     )
 

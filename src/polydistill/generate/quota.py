@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from polydistill.checks import TextCheck, first_fault
-from polydistill.checks.duplicates import NearIndex
+from polydistill.generate.rules import Rules
+from polydistill.near import NearIndex
 from polydistill.params import GenerateParams
 from polydistill.prompts import Purpose, render
-from polydistill.records import Record
 from polydistill.replies import NOTED, TEXTS_SCHEMA, VERDICTS_SCHEMA, Verdict, read_texts, read_verdicts
 from polydistill.strategies import Strategy
 from polydistill.task import Label, Task, language_name
@@ -136,8 +135,8 @@ class Judging:
 class LabelQuota:
     """One label on its way to its usable texts."""
 
-    def __init__(self, label: Label, plan: RequestPlan, near_duplicate: float) -> None:
-        self.label, self.plan = label, plan
+    def __init__(self, label: Label, plan: RequestPlan, rules: Rules) -> None:
+        self.label, self.plan, self.rules = label, plan, rules
         self.issued = self.settled = 0  # requests for texts: sent, and done with in the order of their numbers
         self.parts: dict[int, Part] = {}  # of requests that are not settled
         self.accepted: list[str] = []
@@ -147,7 +146,7 @@ class LabelQuota:
         self.digests: list[tuple[str, str | None]] = []  # of each settled request, and of the one for its verdicts
         self._accepted_after: list[int] = []
         self._folded: set[str] = set()
-        self._near = NearIndex(near_duplicate)
+        self._near = NearIndex(rules.nearness)
 
     @property
     def missing(self) -> int:
@@ -177,7 +176,7 @@ class LabelQuota:
         self.issued += 1
         return self.plan.generation(self.label, number, known)
 
-    def settle(self, checks: Mapping[str, TextCheck], seeds: NearIndex, judging: Judging) -> None:
+    def settle(self, judging: Judging) -> None:
         """Count in all parts whose turn it is."""
         judged = self.plan.params.self_revision
         while (part := self.parts.get(self.settled)) and (part.unreadable or part.verdicts is not None or not judged):
@@ -188,26 +187,19 @@ class LabelQuota:
                 self.not_in_reply += self.plan.per_request - len(part.texts)
             for position, text in enumerate(part.texts):
                 verdict = part.verdicts[position] if part.verdicts is not None else None
-                self._count(text, verdict, checks, seeds, judging)
+                self._count(text, verdict, judging)
             self.digests.append((part.digest, part.verdicts_digest))
             self.settled += 1
             self._accepted_after.append(len(self.accepted))
 
-    def _count(
-        self,
-        text: str,
-        verdict: Verdict | None,
-        checks: Mapping[str, TextCheck],
-        seeds: NearIndex,
-        judging: Judging,
-    ) -> None:
-        fault = first_fault(text, checks)
+    def _count(self, text: str, verdict: Verdict | None, judging: Judging) -> None:
+        fault = self.rules.first_fault(text)
         if verdict is not None:
-            judging.add(verdict, fault[0] if fault else None)
+            judging.add(verdict, fault)
             if verdict.repaired:
                 text = verdict.repaired
-                fault = first_fault(text, checks)
-        reason = fault[0] if fault else self._reason(text, verdict, seeds)
+                fault = self.rules.first_fault(text)
+        reason = fault or self._reason(text, verdict)
         if reason is not None:
             self.unusable[reason] += 1
             return
@@ -215,17 +207,16 @@ class LabelQuota:
         self._folded.add(fold(text))
         self._near.add(text)
 
-    def _reason(self, text: str, verdict: Verdict | None, seeds: NearIndex) -> str | None:
-        """Return why a text that is fine by itself is not usable, in the words and the order of `filter`."""
-        if seeds.most_similar(text):
-            return "copied_seed"
-        if verdict is not None and verdict.decision is None:
+    def _reason(self, text: str, verdict: Verdict | None) -> str | None:
+        """Return why a text that is fine by itself is not usable, in the words of `filter`."""
+        wanted = self.rules.reasons
+        if "no_verdict" in wanted and verdict is not None and verdict.decision is None:
             return "no_verdict"
-        if verdict is not None and verdict.decision == "reject":
+        if "judge_rejected" in wanted and verdict is not None and verdict.decision == "reject":
             return "judge_rejected"
-        if fold(text) in self._folded:
+        if "exact_duplicate" in wanted and fold(text) in self._folded:
             return "exact_duplicate"
-        return "near_duplicate" if self._near.most_similar(text) else None
+        return "near_duplicate" if "near_duplicate" in wanted and self._near.most_similar(text) else None
 
 
 class Quota:
@@ -239,26 +230,19 @@ class Quota:
     def __init__(
         self,
         plan: RequestPlan,
-        seeds: Sequence[Record],
-        checks: Mapping[str, TextCheck],
-        near_duplicate: float,
+        rules: Rules,
         digest: Callable[[ChatRequest], str],
     ) -> None:
         """Begin with nothing asked.
 
         Args:
             plan: What the requests say.
-            seeds: Texts that no text may copy.
-            checks: What makes a text unusable by itself.
-            near_duplicate: Similarity from which two texts count as the same.
+            rules: What makes a text unusable.
             digest: Tells under which digest the journal keeps the reply to a request.
         """
-        self.plan, self.checks, self.digest = plan, checks, digest
-        self.labels = {label.name: LabelQuota(label, plan, near_duplicate) for label in plan.task.labels}
+        self.plan, self.digest = plan, digest
+        self.labels = {label.name: LabelQuota(label, plan, rules) for label in plan.task.labels}
         self.judging = Judging()
-        self._seeds = NearIndex(near_duplicate)
-        for seed in seeds:
-            self._seeds.add(seed.text)
         self._revisions: deque[ChatRequest] = deque()
         self._turns = deque(self.labels.values())
 
@@ -301,7 +285,7 @@ class Quota:
         else:
             part = label.parts[number]
             part.verdicts, part.verdicts_digest = verdicts_of(request, outcome), self.digest(request)
-        label.settle(self.checks, self._seeds, self.judging)
+        label.settle(self.judging)
 
 
 def _read_part(request: ChatRequest, outcome: Outcome, digest: str) -> Part:

@@ -43,6 +43,11 @@ class Check(ABC):
     meaning: ClassVar[str]
     compares: ClassVar[bool] = False
 
+    @property
+    def reason(self) -> str:
+        """The reason that texts are rejected for."""
+        return type(self).__module__.rpartition(".")[2]
+
     @classmethod
     @abstractmethod
     def open(cls, params: FilterParams, context: Context) -> Self:

@@ -1,8 +1,9 @@
 """Decides which texts a student learns from, run by run, and keeps what it answers."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from polydistill.records import QUESTION, Record, read_records, read_rows, write
 from polydistill.runs import FINAL, PREDICTIONS, SCORES
 from polydistill.scores import accuracy, macro_f1, to_classes
 from polydistill.students import Student, make_student
+from polydistill.train.subsets import CHOOSE, draw, draw_by, embed
 
 log = logging.getLogger(__name__)
 
@@ -39,22 +41,6 @@ def plan_runs(available: dict[str, int], params: TrainParams) -> list[Run]:
             if size <= available.get(source, 0):
                 runs += [Run(source, size, number, params.seed + number) for number in range(params.runs)]
     return runs
-
-
-def draw(labels: Sequence[str], size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the indices of a random subsample that keeps the shares of the labels as nearly as whole texts allow.
-
-    The labels take turns in a random order, a label twice as common twice as often, each with a random text of its own:
-    every label is there from `size` = the number of labels on.
-    """
-    classes = np.array(labels)
-    shuffled = rng.permutation(len(classes))
-    turn = np.empty(len(classes))
-    for rank, name in enumerate(rng.permutation(np.unique(classes))):
-        of_label = shuffled[classes[shuffled] == name]
-        # The rank breaks ties, first of all that of every label's first turn.
-        turn[of_label] = np.arange(len(of_label)) * len(classes) / len(of_label) + rank * 1e-6
-    return np.sort(np.argsort(turn, kind="stable")[:size])
 
 
 def run_train(prepared: Path, filtered: Path, trained: Path, kind: StudentKind, params: TrainParams) -> None:
@@ -114,12 +100,20 @@ def _train(
 ) -> Iterator[tuple[Run, Student]]:
     # One thread: these problems are too small for more, and the order of additions, so the result, stays the same.
     with threadpool_limits(1):
+        drawers = {source: _drawer(pools[source], params) for source in dict.fromkeys(run.source for run in runs)}
         for run in runs:
-            pool = pools[run.source]
             rng = np.random.default_rng([run.seed, run.size, run.source == "human"])
-            chosen = [pool[i] for i in draw([record.label for record in pool], run.size, rng)]
+            chosen = [pools[run.source][i] for i in drawers[run.source](run.size, rng)]
             student = make_student(kind, params, run.seed)
             yield run, student.fit([record.text for record in chosen], [record.label for record in chosen])
+
+
+def _drawer(pool: Sequence[Record], params: TrainParams) -> Callable[[int, np.random.Generator], np.ndarray]:
+    """Return what draws subsamples of a size from the pool, as `subset` asks; all texts are looked at once."""
+    labels = [record.label for record in pool]
+    if params.subset == "random":
+        return partial(draw, labels)
+    return partial(draw_by, CHOOSE[params.subset], labels, embed([record.text for record in pool]))
 
 
 def _score(student: Student, records: Sequence[Record], labels: Sequence[str]) -> dict[str, float]:

@@ -1,23 +1,27 @@
 import pytest
 
-from polydistill.checks import rules
+from polydistill.checks.empty import Empty
+from polydistill.checks.markup import Markup
+from polydistill.checks.repetition import Repetition
+from polydistill.checks.too_long import TooLong
+from polydistill.checks.too_short import TooShort
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "...", "\u200b\u200b", "?!"])
 def test_a_text_that_says_nothing_is_empty(text: str) -> None:
-    assert rules.empty(text)
+    assert Empty().fault(text)
 
 
 @pytest.mark.parametrize("text", ["da", "5", "😀", "ใช่", "నిజం"])
 def test_a_text_that_says_something_is_not_empty(text: str) -> None:
-    assert rules.empty(text) is None
+    assert Empty().fault(text) is None
 
 
 def test_lengths_count_code_points_and_the_limits_themselves_pass() -> None:
-    assert rules.too_short("čaj", 3) is None
-    assert rules.too_short("ča", 3) == "2 characters, wanted 3"
-    assert rules.too_long("čaj", 3) is None
-    assert rules.too_long("čaji", 3) == "4 characters, allowed 3"
+    assert TooShort(3).fault("čaj") is None
+    assert TooShort(3).fault("ča") == "2 characters, wanted 3"
+    assert TooLong(3).fault("čaj") is None
+    assert TooLong(3).fault("čaji") == "4 characters, allowed 3"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,7 @@ def test_lengths_count_code_points_and_the_limits_themselves_pass() -> None:
     ],
 )
 def test_leftovers_of_layout_are_markup(text: str, kind: str) -> None:
-    assert (rules.markup(text) or "").startswith(kind)
+    assert (Markup().fault(text) or "").startswith(kind)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_leftovers_of_layout_are_markup(text: str, kind: str) -> None:
     ],
 )
 def test_signs_that_people_write_are_no_markup(text: str) -> None:
-    assert rules.markup(text) is None
+    assert Markup().fault(text) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_signs_that_people_write_are_no_markup(text: str) -> None:
     ],
 )
 def test_a_loop_is_repetition(text: str) -> None:
-    assert rules.repetition(text, 0.5)
+    assert Repetition(0.5).fault(text)
 
 
 @pytest.mark.parametrize(
@@ -86,9 +90,9 @@ def test_a_loop_is_repetition(text: str) -> None:
     ],
 )
 def test_emphasis_is_no_repetition(text: str) -> None:
-    assert rules.repetition(text, 0.5) is None
+    assert Repetition(0.5).fault(text) is None
 
 
 def test_repetition_says_what_is_repeated() -> None:
-    assert rules.repetition("majibu " * 9 + "yametoka", 0.5) == "9 of 10 words are: majibu"
-    assert rules.repetition("ฉันไป" * 6, 0.5) == "6 times over: ฉันไป"
+    assert Repetition(0.5).fault("majibu " * 9 + "yametoka") == "9 of 10 words are: majibu"
+    assert Repetition(0.5).fault("ฉันไป" * 6) == "6 times over: ฉันไป"

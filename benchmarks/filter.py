@@ -1,0 +1,292 @@
+"""Texts a second, memory, recall and precision of finding near-duplicates beside two libraries, and of all checks.
+
+    pip install datasketch==2.0.0 gaoya==0.2.2
+    python benchmarks/filter.py PAPER_DATA [--texts 200000] [--jobs near datasketch gaoya all]
+
+PAPER_DATA is the folder of the published data that holds data/<task>/<language>-<split>.csv. A fifth of the texts are
+planted: copies of others with one edit each. The rest are chains of words, each word drawn among those that follow the
+one before it in the published texts of a language; as many published texts as these there are not. Every job runs in a
+process of its own, on the same texts, and walks through them in their order: a text goes that is near to an earlier one
+that stays. The libraries propose candidates, which are compared exactly, as polydistill compares its own.
+"""
+
+# ruff: noqa: PLC0415
+import argparse
+import csv
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("az", "de", "en", "sl", "sw", "te")
+TASKS = ("intent", "topic", "sentiment")
+LABELS = ("one", "two", "three", "four")
+PLANTED = 0.2
+SHORT = 25  # characters
+SEARCHES = {
+    # What is looked for: Jaccard similarity of character 3-grams, and whether one word makes no other text.
+    "near": (0.7, True),
+    "near by 3-grams": (0.5, False),
+    "datasketch": (0.5, False),
+    "gaoya": (0.5, False),
+}
+VERIFIED = 20_000  # findings whose similarity is computed anew, one by one
+
+
+def edit(text: str, kind: str, words: Sequence[str], rng: random.Random) -> str:
+    """Return the text with one edit; `words` are of its language."""
+    parts = text.split()
+    place = rng.randrange(len(parts))
+    letter = rng.randrange(len(text))
+    if kind == "replaced":
+        parts[place] = rng.choice(words)
+    elif kind == "inserted":
+        parts.insert(place, rng.choice(words))
+    elif kind == "deleted":
+        del parts[place]
+    elif kind == "swapped":
+        place = min(place, len(parts) - 2)
+        parts[place], parts[place + 1] = parts[place + 1], parts[place]
+    elif kind == "typo":
+        return text[:letter] + rng.choice("aeiostrn") + text[letter + 1 :]
+    elif kind == "case and punctuation":
+        return text.upper().replace(" ", "  ") + "!"
+    return " ".join(parts)
+
+
+KINDS = ("replaced", "inserted", "deleted", "swapped", "typo", "case and punctuation")
+
+
+def chains(texts: Sequence[str], rng: random.Random) -> Iterator[str]:
+    """Yield new texts for ever, by a first-order Markov chain over the words of the given ones."""
+    following: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        parts = text.split()
+        for one, other in zip(["", *parts], [*parts, ""], strict=True):
+            following[one].append(other)
+    while True:
+        chain = [rng.choice(following[""])]
+        while len(chain) < 60 and (word := rng.choice(following[chain[-1]])):
+            chain.append(word)
+        if len(chain) > 2:
+            yield " ".join(chain)
+
+
+def make_corpus(data: Path, n: int) -> dict[str, Any]:
+    """Return the texts, by turns in each language, and which of them are planted: index, original, kind of edit."""
+    rng = random.Random(0)
+    published = {language: sorted(read(data, language)) for language in LANGUAGES}
+    words = {language: [word for text in published[language] for word in text.split()] for language in LANGUAGES}
+    sources = [chains(published[language], rng) for language in LANGUAGES]
+    count = round(n * (1 - PLANTED))
+    texts = [next(sources[i % len(sources)]) for i in range(count)]
+    planted = []
+    for number, original in enumerate(rng.sample(range(count), n - count)):
+        kind = KINDS[number % len(KINDS)]
+        planted.append((len(texts), original, kind))
+        texts.append(edit(texts[original], kind, words[LANGUAGES[original % len(LANGUAGES)]], rng))
+    return {"texts": texts, "planted": planted}
+
+
+def read(data: Path, language: str) -> set[str]:
+    """Return the published texts of a language."""
+    texts = set()
+    for task in TASKS:
+        for file in (data / task).glob(f"{language}-*.csv"):
+            with file.open(encoding="utf-8", newline="") as lines:
+                texts |= {" ".join(row["text"].split()) for row in csv.DictReader(lines) if row["text"]}
+    return texts
+
+
+Search = Callable[[Sequence[str]], dict[int, int]]
+"""Returns the texts that go, each with the one that it is near to."""
+
+
+def near(similarity: float, one_word: bool) -> Search:
+    """Return polydistill's search."""
+    from polydistill.near import Nearness, near_repeats
+
+    def search(texts: Sequence[str]) -> dict[int, int]:
+        found = near_repeats(texts, [""] * len(texts), Nearness(similarity, one_word))
+        return {i: match.index for i, match in found.items()}
+
+    return search
+
+
+def grams(text: str) -> set[str]:
+    """Return the character 3-grams that all searches compare."""
+    from polydistill.text import fold
+
+    folded = fold(text)
+    return {folded[i : i + 3] for i in range(len(folded) - 2)} or {folded}
+
+
+def datasketch(similarity: float, _: bool) -> Search:
+    """Return a search with datasketch's LSH on 64 permutations."""
+    from datasketch import MinHash, MinHashLSH
+
+    def search(texts: Sequence[str]) -> dict[int, int]:
+        index = MinHashLSH(threshold=similarity, num_perm=64)
+        found, kept = {}, {}
+        for start in range(0, len(texts), 10_000):
+            sets = [grams(text) for text in texts[start : start + 10_000]]
+            hashes = MinHash.bulk([[gram.encode() for gram in of_text] for of_text in sets], num_perm=64)
+            for i, (own, minhash) in enumerate(zip(sets, hashes, strict=True), start=start):
+                if other := first_near(own, index.query(minhash), kept, similarity):
+                    found[i] = other[0]
+                else:
+                    kept[i] = own
+                    index.insert(i, minhash, check_duplication=False)
+        return found
+
+    return search
+
+
+def gaoya(similarity: float, _: bool) -> Search:
+    """Return a search with gaoya's LSH on 64 permutations."""
+    from gaoya.minhash import MinHashStringIndex
+
+    from polydistill.text import fold
+
+    def search(texts: Sequence[str]) -> dict[int, int]:
+        index = MinHashStringIndex(32, similarity * 0.8, None, None, 64, "char", False, (3, 3), "smallvec")
+        found, kept = {}, {}
+        for i, text in enumerate(texts):
+            own, folded = grams(text), fold(text)
+            if other := first_near(own, index.query(folded), kept, similarity):
+                found[i] = other[0]
+            else:
+                kept[i] = own
+                index.insert_document(i, folded)
+        return found
+
+    return search
+
+
+def first_near(
+    own: set[str], candidates: Sequence[int], kept: dict[int, set[str]], similarity: float
+) -> tuple[int] | None:
+    """Return the first of the candidates that is similar enough."""
+    for other in sorted(candidates):
+        shared = len(own & kept[other])
+        if shared >= similarity * (len(own) + len(kept[other]) - shared):
+            return (other,)
+    return None
+
+
+def run_search(job: str, corpus: dict[str, Any]) -> dict[str, Any]:
+    """Search, and return how long it took, what was found of what was planted, and what should not have been."""
+    from polydistill.near import jaccard, one_word_apart
+
+    texts, settings = corpus["texts"], SEARCHES[job]
+    search = {"near": near, "near by 3-grams": near, "datasketch": datasketch, "gaoya": gaoya}[job](*settings)
+    start = time.perf_counter()
+    found = search(texts)
+    seconds = time.perf_counter() - start
+    hits: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for i, original, kind in corpus["planted"]:
+        for group in ("all", kind, f"below {SHORT} characters" if len(texts[original]) < SHORT else "others"):
+            total[group] += 1
+            hits[group] += i in found
+    some = random.Random(1).sample(sorted(found.items()), min(VERIFIED, len(found)))
+    right = sum(
+        jaccard(texts[i], texts[j]) >= settings[0] or (settings[1] and one_word_apart(texts[i], texts[j]))
+        for i, j in some
+    )
+    return {
+        "seconds": seconds,
+        "found": len(found),
+        "precision": right / len(some),
+        "recall": {group: hits[group] / total[group] for group in total},
+    }
+
+
+def run_all(corpus: dict[str, Any]) -> dict[str, Any]:
+    """Run the step `filter` with all its checks on the texts as one cell, with 5,000 test texts; return how long."""
+    from polydistill.files import read_json, write_json
+    from polydistill.filter import run_filter
+    from polydistill.params import load_params
+    from polydistill.records import QUESTION, SAMPLE, Record, Source, text_id, to_row, write_records, write_rows
+
+    params = load_params(Path(__file__).parents[1] / "params.yaml").filter
+    labels = [{"name": label, "description": label, "names": {}} for label in LABELS]
+    task = {"name": "bench", "instruction": "", "labels": labels, "languages": list(LANGUAGES)}
+    with tempfile.TemporaryDirectory() as folder:
+        room = Path(folder)
+        texts = corpus.pop("texts")
+        source = Source(teacher="chains", prompt="0" * 16, request="generate/one/0", position=0)
+        rows = (
+            to_row(
+                Record(text, LABELS[i % len(LABELS)], "sl", "synthetic", source),
+                decision="accept",
+                verdict_reason="",
+                original=None,
+            )
+            for i, text in enumerate(texts)
+        )
+        write_rows(room / "generated" / "samples.parquet", rows, SAMPLE)
+        tests = [f"{text} {text[::-1]}" for text in texts[::-1][:5_000]]
+        asked = [{"id": text_id(text, "sl"), "text": text, "language": "sl"} for text in tests]
+        write_rows(room / "prepared" / "questions.parquet", asked, QUESTION)
+        seeds = [Record(text, "one", "sl", "seed", Source()) for text in texts[:40]]
+        write_records(room / "prepared" / "seeds.parquet", seeds)
+        write_json(room / "prepared" / "prepare.json", {"task": task, "language": "sl", "allow_leaks": True})
+        del texts, rows, tests, asked
+        start = time.perf_counter()
+        run_filter(room / "prepared", room / "generated", room / "filtered", params, self_revision=True)
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "by_reason": read_json(room / "filtered" / "filter.json")["by_reason"]}
+
+
+def run_job(job: str, corpus: Path) -> None:
+    """Run one job in this process and print what it took as JSON."""
+    content = json.loads(corpus.read_text(encoding="utf-8"))
+    n = len(content["texts"])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    facts = run_all(content) if job == "all" else run_search(job, content)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"texts": n, "peak_gb": peak / 2**20, "corpus_gb": before / 2**20, **facts}))
+
+
+def main() -> None:
+    """Print a Markdown table; a line a job as it ends."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--texts", type=int, default=200_000)
+    parser.add_argument("--jobs", nargs="+", default=[*SEARCHES, "all"], choices=[*SEARCHES, "all"])
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.job:
+        return run_job(arguments.job, arguments.data)
+    folder = arguments.data / "data" if (arguments.data / "data").is_dir() else arguments.data
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus = Path(scratch, "corpus.json")
+        corpus.write_text(json.dumps(make_corpus(folder, arguments.texts)), encoding="utf-8")
+        for job in arguments.jobs:
+            command = [sys.executable, __file__, str(corpus), "--job", job]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"{job}: {done.stderr.strip().splitlines()[-1]}", flush=True)
+                continue
+            facts = json.loads(done.stdout.splitlines()[-1])
+            speed = f"{facts['texts'] / facts['seconds']:,.0f} texts/s, {facts['seconds']:.1f} s"
+            print(f"{job}: {speed}, {facts['peak_gb']:.2f} GB ({facts['corpus_gb']:.2f} GB of it the texts)")
+            for name in ("found", "precision", "by_reason"):
+                if name in facts:
+                    print(f"    {name}: {facts[name]}")
+            for group, recall in facts.get("recall", {}).items():
+                print(f"    recall, {group}: {100 * recall:.1f} %")
+            sys.stdout.flush()
+    return None
+
+
+if __name__ == "__main__":
+    main()

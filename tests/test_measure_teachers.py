@@ -1,0 +1,110 @@
+"""Which teacher is best without human test texts."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from build import records
+from polydistill.errors import DataError
+from polydistill.files import digest, read_json
+from polydistill.measure.teachers import Ranked, adjusted, conclusion, rose, run_compare_teachers
+from polydistill.params import LinearParams
+from polydistill.records import write_records
+
+LINEAR = LinearParams(max_char_ngram=3, max_word_ngram=1, inverse_regularization=10.0)
+OPENINGS = ["danes", "jutri", "včeraj", "morda", "gotovo", "prosim", "menda", "pozno", "zgodaj", "spet"]
+THINGS = {
+    "sport": ["tekma", "gol", "trener", "žoga", "liga", "sodnik", "zmaga", "stadion"],
+    "food": ["juha", "kruh", "sir", "kosilo", "jabolko", "testo", "sladica", "krožnik"],
+    "travel": ["vlak", "letalo", "karta", "hotel", "pot", "morje", "kovček", "postaja"],
+}
+
+
+def generation(folder: Path, seed: int, wrong: float, *, things: int = 8) -> Path:
+    """Write 60 texts a label that name two things of it, a share of them under a wrong label."""
+    rng = random.Random(seed)
+    texts: dict[str, list[str]] = {label: [] for label in THINGS}
+    for label, named in THINGS.items():
+        for _ in range(60):
+            text = f"{rng.choice(OPENINGS)} {' '.join(rng.sample(named[:things], 2))} {rng.choice(OPENINGS)}"
+            given = rng.choice([other for other in THINGS if other != label]) if rng.random() < wrong else label
+            texts[given].append(text)
+    write_records(folder / "accepted.parquet", records(texts))
+    return folder
+
+
+def compare(root: Path, teachers: dict[str, Path]) -> Sequence[Ranked]:
+    return run_compare_teachers(teachers, "demo/sl", root / "compared", LINEAR, seed=1)
+
+
+def test_wrong_labels_cost_a_teacher_its_rank(tmp_path: Path) -> None:
+    wrong = {"none": 0.0, "some": 0.25, "many": 0.5}
+    teachers = {name: generation(tmp_path / name, i, share) for i, (name, share) in enumerate(wrong.items(), 1)}
+    ranked = compare(tmp_path, teachers)
+    assert [of.name for of in ranked] == ["none", "some", "many"]
+    assert ranked[0].best_in > 0.5
+    assert ranked[2].behind is not None and ranked[2].behind[1] > 0
+    told = read_json(tmp_path / "compared" / "teachers.json")
+    assert told["ranked_by"] == "adjusted"
+    assert [of["name"] for of in told["teachers"]] == ["none", "some", "many"]
+
+
+def test_less_varied_texts_cost_a_teacher_its_rank(tmp_path: Path) -> None:
+    things = {"eight": 8, "four": 4, "two": 2}
+    teachers = {name: generation(tmp_path / name, i, 0, things=n) for i, (name, n) in enumerate(things.items())}
+    ranked = compare(tmp_path, teachers)
+    assert max(ranked, key=lambda of: of.rose).name == "eight"
+    assert ranked[-1].name == "two"
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    teachers = {name: generation(tmp_path / name, seed, 0.2) for name, seed in (("a", 1), ("b", 2))}
+    compare(tmp_path, teachers)
+    first = digest(tmp_path / "compared")
+    compare(tmp_path, teachers)
+    assert digest(tmp_path / "compared") == first
+
+
+def test_rose_is_the_mean_over_the_other_generations() -> None:
+    scores = np.array([[np.nan, 0.8, 0.6], [0.9, np.nan, 0.7], [0.5, 0.7, np.nan]])
+    assert rose(scores) == pytest.approx([0.7, 0.8, 0.6])
+
+
+def test_adjusted_scores_are_freed_of_how_easy_the_tests_are() -> None:
+    good, easy = np.array([0.8, 0.7, 0.5, 0.6]), np.array([-0.3, 0.0, 0.1, 0.0])
+    scores = good[:, None] + easy
+    np.fill_diagonal(scores, np.nan)
+    assert rose(scores).argmax() == 0 and rose(scores)[1] < rose(scores)[3] + 0.2
+    assert adjusted(scores) == pytest.approx(good + easy.mean())
+
+
+def test_a_conclusion_says_who_may_be_as_good() -> None:
+    best = Ranked("llama", 0.8, 0.8, [0.7, 0.9], None, 0.6)
+    near = Ranked("gpt", 0.79, 0.79, [0.7, 0.9], [0.01, -0.02, 0.03], 0.4)
+    far = Ranked("tiny", 0.5, 0.5, [0.4, 0.6], [0.3, 0.2, 0.4], 0.0)
+    spared = Ranked("noisy", 0.9, 0.5, [0.4, 0.6], [0.3, 0.2, 0.4], 0.0)
+    assert conclusion([best, near, far]) == "llama comes first, but may not be better than gpt."
+    assert conclusion([best, far]) == "llama comes first."
+    assert "By RoSE alone noisy would" in conclusion([best, spared])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        pytest.param(["full"], "two or more; give --compare-teachers NAME=FOLDER", id="one teacher"),
+        pytest.param(["full", "nowhere"], "holds neither accepted.parquet nor work/demo/sl/filtered", id="no folder"),
+        pytest.param(["full", "empty"], "teacher empty has no accepted text in demo/sl", id="no texts"),
+        pytest.param(["full", "other"], "fewer than two labels have two texts in each", id="no labels in common"),
+        pytest.param(["full", "same"], "have written the same texts; leave one out", id="the same texts"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(tmp_path: Path, names: list[str], message: str) -> None:
+    generation(tmp_path / "full", 1, 0)
+    generation(tmp_path / "same", 1, 0)
+    write_records(tmp_path / "empty" / "accepted.parquet", [])
+    write_records(tmp_path / "other" / "accepted.parquet", records({"else": ["nekaj", "drugega"]}))
+    with pytest.raises(DataError, match=message):
+        compare(tmp_path, {name: tmp_path / name for name in names})

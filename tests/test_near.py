@@ -1,0 +1,141 @@
+import random
+import string
+
+import numpy as np
+import pytest
+
+from polydistill import near
+from polydistill.near import Match, NearIndex, Nearness, jaccard, near_copies, near_repeats, one_word_apart
+
+SOBOTA = "Kdaj odprete v soboto?"
+BY_GRAMS = Nearness(0.6, one_word=False)
+BY_WORDS = Nearness(1.0, one_word=True)
+
+
+def random_texts(seed: int, n: int) -> list[str]:
+    """Return texts of few letters, so that many are alike, and each once more with one letter changed."""
+    rng = random.Random(seed)
+    texts = ["".join(rng.choices("abcdefgh", k=rng.randint(3, 30))) for _ in range(n)]
+    for text in texts[:]:
+        place = rng.randrange(len(text))
+        texts.append(text[:place] + rng.choice(string.ascii_lowercase) + text[place + 1 :])
+    rng.shuffle(texts)
+    return texts
+
+
+@pytest.mark.parametrize("similarity", [0.3, 0.5, 0.7, 0.9, 1.0])
+def test_what_is_found_is_near_and_nearly_all_that_is_near_is_found(similarity: float) -> None:
+    texts, tests = random_texts(1, 300), random_texts(2, 300)[:200] + random_texts(1, 300)[:100]
+    found = near_copies(texts, tests, Nearness(similarity, one_word=False))
+    best = [max(jaccard(text, test) for test in tests) for text in texts]
+    assert all(match.similarity == jaccard(texts[i], tests[match.index]) >= similarity for i, match in found.items())
+    wanted = [i for i, value in enumerate(best) if value >= similarity]
+    assert len(found) >= 0.98 * len(wanted) > 0
+    index = NearIndex(Nearness(similarity, one_word=False))
+    for test in tests:
+        index.add(test)
+    assert {i: match for i, text in enumerate(texts) if (match := index.most_similar(text))} == found
+
+
+def test_the_similarity_is_that_of_character_3_grams() -> None:
+    assert jaccard("abcd", "abce") == 1 / 3  # abc, bcd against abc, bce
+    assert jaccard("A b, c.", "abc") == 1
+    assert jaccard("ab", "abc") == 0
+
+
+@pytest.mark.parametrize("text", ["Ne!", "?", "5", "ja"])
+def test_a_text_without_a_3_gram_is_compared_whole(text: str) -> None:
+    assert near_copies([text], ["Nekaj", text], BY_GRAMS) == {0: Match(1, 1.0)}
+    assert near_copies([text], ["Nekaj"], BY_GRAMS) == {}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param("Kdaj odprete v nedeljo?", id="another word"),
+        pytest.param("Kdaj odprete v soboto zjutraj?", id="one more"),
+        pytest.param("Kdaj odprete soboto?", id="one less"),
+        pytest.param("Kdaj v odprete soboto?", id="two changed over"),
+        pytest.param("odprete v soboto kdaj", id="moved to the end"),
+        pytest.param("KDAJ odprete, v soboto", id="none"),
+    ],
+)
+def test_one_word_makes_no_other_text(other: str) -> None:
+    assert one_word_apart(SOBOTA, other)
+    assert list(near_copies([other], [SOBOTA], BY_WORDS)) == [0]
+    assert list(near_repeats([SOBOTA, other], ["a", "a"], BY_WORDS)) == [1]
+    index = NearIndex(BY_WORDS)
+    index.add(SOBOTA)
+    assert index.most_similar(other)
+
+
+@pytest.mark.parametrize("other", ["Kdaj zaprete v nedeljo?", "Ali odprete v soboto zjutraj?", "Kdaj?", ""])
+def test_two_words_do(other: str) -> None:
+    assert not one_word_apart(SOBOTA, other)
+    assert near_copies([other], [SOBOTA], BY_WORDS) == {}
+
+
+def test_two_texts_of_two_words_are_never_one_word_apart() -> None:
+    assert not one_word_apart("hvala lepa", "hvala vam")
+    assert one_word_apart("hvala lepa", "hvala vam lepa")
+
+
+@pytest.mark.parametrize("length", [3, 39, 40])
+def test_one_word_is_looked_for_in_texts_of_many_words(length: int) -> None:
+    words = [f"beseda{i}" for i in range(length)]
+    assert list(near_copies([" ".join([*words[:-1], "druga"])], [" ".join(words)], BY_WORDS)) == [0]
+
+
+def test_the_most_similar_is_named_and_of_equals_the_first() -> None:
+    texts = ["Kdaj odprete?", "kdaj odprete v soboto", SOBOTA]
+    assert near_copies([SOBOTA], texts, BY_GRAMS) == {0: Match(1, 1.0)}
+    assert near_copies(["Kdaj odprete v sobote?"], texts, BY_GRAMS)[0].told(texts, BY_GRAMS).endswith(texts[1])
+
+
+def test_nothing_is_near_to_nothing() -> None:
+    assert near_copies([SOBOTA], [], BY_GRAMS) == near_copies([], [SOBOTA], BY_GRAMS) == {}
+    assert near_repeats([], [], BY_GRAMS) == {}
+    index = NearIndex(BY_GRAMS)
+    assert index.most_similar(SOBOTA) is None
+    assert len(index) == 0
+
+
+def test_texts_of_other_groups_are_left_alone() -> None:
+    texts = ["Prosim, naročite me v torek ob osmih.", "Prosim, naročite me v torek ob devetih."]
+    for nearness in (BY_GRAMS, BY_WORDS):
+        assert list(near_repeats(texts, ["book", "book"], nearness)) == [1]
+        assert near_repeats(texts, ["book", "move"], nearness) == {}
+
+
+def test_a_chain_goes_only_as_far_as_texts_that_stay() -> None:
+    chain = ["aaaabbbbccccddddeeee", "bbbbccccddddeeeeffff", "ccccddddeeeeffffgggg"]
+    assert jaccard(chain[0], chain[1]) == jaccard(chain[1], chain[2]) > 0.6 > jaccard(chain[0], chain[2])
+    assert list(near_repeats(chain, ["a"] * 3, BY_GRAMS)) == [1]
+
+
+def test_many_alike_texts_leave_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "_WINDOW", 3)
+    texts = [f"Prosim, naročite me na pregled k zdravniku, številka {i:03}." for i in range(200)]
+    assert sorted(near_repeats(texts, ["a"] * 200, BY_GRAMS)) == list(range(1, 200))
+    assert sorted(near_repeats(texts, ["a"] * 200, BY_WORDS)) == list(range(1, 200))
+
+
+def test_what_stays_holds_nothing_near() -> None:
+    texts = random_texts(3, 400)
+    gone = near_repeats(texts, ["a"] * len(texts), BY_GRAMS)
+    stays = [text for i, text in enumerate(texts) if i not in gone]
+    assert 0 < len(stays) < len(texts)
+    assert near_repeats(stays, ["a"] * len(stays), BY_GRAMS) == {}
+    assert all(match.index not in gone for match in gone.values())
+
+
+def test_an_index_grows() -> None:
+    index = NearIndex(BY_GRAMS)
+    texts = random_texts(4, 100)
+    assert [index.add(text) for text in texts] == list(range(200))
+    assert index.most_similar(texts[150]) == Match(texts.index(texts[150]), 1.0)
+
+
+def test_hashes_of_3_grams_are_spread_over_all_bits() -> None:
+    bits = np.unpackbits(near.mixed(np.arange(10_000, dtype=np.uint64)).view(np.uint8)).reshape(-1, 64)
+    assert abs(bits.mean(axis=0) - 0.5).max() < 0.03

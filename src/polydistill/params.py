@@ -257,6 +257,7 @@ class DoubtfulLabelParams(Section):
     """Section `filter.doubtful_label`."""
 
     folds: int = Field(ge=2, le=20, description="Parts of the cross-validation.")
+    min_probability: float = Field(gt=0, le=1, description="How sure the student must be of another label.")
 
 
 def _check_name(name: str) -> str:

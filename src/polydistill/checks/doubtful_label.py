@@ -19,8 +19,8 @@ class DoubtfulLabel(Check):
     """Finds likely wrong labels by confident learning, with naive Bayes on character 3-grams for a student.
 
     The texts fall into `folds` parts by their content; of each part, a student of the other parts says how likely the
-    labels are. The label of a text is doubtful where another one is likelier, and as likely as the texts of that one
-    find their own label on average.
+    labels are. The label of a text is doubtful where another one is likelier, as likely as the texts of that one find
+    their own label on average, and at least `min_probability`: a student of few texts is often wrong, and less often sure.
 
     Source: Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels" (arXiv:1911.00068).
     """
@@ -28,13 +28,13 @@ class DoubtfulLabel(Check):
     meaning = "a student trained on the other texts is confident of another label"
     compares = True
 
-    def __init__(self, folds: int) -> None:
-        self.folds = folds
+    def __init__(self, folds: int, min_probability: float) -> None:
+        self.folds, self.min_probability = folds, min_probability
 
     @classmethod
     def open(cls, params: FilterParams, context: Context) -> Self:
         """Return the check with the settings of `params`."""
-        return cls(params.doubtful_label.folds)
+        return cls(params.doubtful_label.folds, params.doubtful_label.min_probability)
 
     def find(self, samples: Sequence[Sample]) -> dict[int, str]:
         """Look until nothing more is doubtful among the rest, so that to look at the rest again finds nothing."""
@@ -50,7 +50,7 @@ class DoubtfulLabel(Check):
         found: dict[int, str] = {}
         while True:
             likely = _cross_validated(features, ends, left, given, folds, len(labels))
-            other = _confident(likely, given[left], len(labels))
+            other = _confident(likely, given[left], len(labels), self.min_probability)
             for i, label, values in zip(left[other >= 0], other[other >= 0], likely[other >= 0], strict=True):
                 found[int(i)] = f"rather {labels[label]}, {values[label]:.2f} against {values[given[i]]:.2f}"
             if not (other >= 0).any():
@@ -113,11 +113,11 @@ def _places(ends: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.repeat(ends[rows] - starts, lengths) + np.arange(lengths.sum()), lengths
 
 
-def _confident(likely: np.ndarray, given: np.ndarray, n_labels: int) -> np.ndarray:
+def _confident(likely: np.ndarray, given: np.ndarray, n_labels: int, least: float) -> np.ndarray:
     """Return for each text the label that it should rather have, -1 where the given one may be right."""
     own = likely[np.arange(len(given)), given]
     texts = np.bincount(given, minlength=n_labels)
     usual = np.where(texts > 0, np.bincount(given, weights=own, minlength=n_labels) / np.maximum(texts, 1), np.inf)
-    sure = np.where(likely >= usual, likely, 0)
+    sure = np.where(likely >= np.maximum(usual, least), likely, 0)
     best = sure.argmax(axis=1)
     return np.where((sure.max(axis=1) > 0) & (best != given), best, -1)

@@ -20,7 +20,8 @@ class DoubtfulLabel(Check):
 
     The texts fall into `folds` parts by their content; of each part, a student of the other parts says how likely the
     labels are. The label of a text is doubtful where another one is likelier, as likely as the texts of that one find
-    their own label on average, and at least `min_probability`: a student of few texts is often wrong, and less often sure.
+    their own label on average, and at least `min_probability`, since a student of few texts is often wrong but seldom
+    so sure.
 
     Source: Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels" (arXiv:1911.00068).
     """

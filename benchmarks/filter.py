@@ -32,7 +32,7 @@ PLANTED = 0.2
 SHORT = 25  # characters
 SEARCHES = {
     # What is looked for: Jaccard similarity of character 3-grams, and whether one word makes no other text.
-    "near": (0.7, True),
+    "near": (0.8, True),
     "near by 3-grams": (0.5, False),
     "datasketch": (0.5, False),
     "gaoya": (0.5, False),
@@ -79,19 +79,19 @@ def chains(texts: Sequence[str], rng: random.Random) -> Iterator[str]:
             yield " ".join(chain)
 
 
-def make_corpus(data: Path, n: int) -> dict[str, Any]:
+def make_corpus(data: Path, n: int, languages: Sequence[str]) -> dict[str, Any]:
     """Return the texts, by turns in each language, and which of them are planted: index, original, kind of edit."""
     rng = random.Random(0)
-    published = {language: sorted(read(data, language)) for language in LANGUAGES}
-    words = {language: [word for text in published[language] for word in text.split()] for language in LANGUAGES}
-    sources = [chains(published[language], rng) for language in LANGUAGES]
+    published = {language: sorted(read(data, language)) for language in languages}
+    words = {language: [word for text in published[language] for word in text.split()] for language in languages}
+    sources = [chains(published[language], rng) for language in languages]
     count = round(n * (1 - PLANTED))
     texts = [next(sources[i % len(sources)]) for i in range(count)]
     planted = []
     for number, original in enumerate(rng.sample(range(count), n - count)):
         kind = KINDS[number % len(KINDS)]
         planted.append((len(texts), original, kind))
-        texts.append(edit(texts[original], kind, words[LANGUAGES[original % len(LANGUAGES)]], rng))
+        texts.append(edit(texts[original], kind, words[languages[original % len(languages)]], rng))
     return {"texts": texts, "planted": planted}
 
 
@@ -156,15 +156,20 @@ def gaoya(similarity: float, _: bool) -> Search:
     from polydistill.text import fold
 
     def search(texts: Sequence[str]) -> dict[int, int]:
-        index = MinHashStringIndex(32, similarity * 0.8, None, None, 64, "char", False, (3, 3), "smallvec")
+        # What it estimates may be less than the similarity by more than a standard error.
+        index = MinHashStringIndex(32, similarity - 0.1, 21, 3, None, "char", False, (3, 3), "vec")
+        folded = [fold(text) for text in texts]
+        index.par_bulk_insert_docs(list(range(len(texts))), folded)
         found, kept = {}, {}
-        for i, text in enumerate(texts):
-            own, folded = grams(text), fold(text)
-            if other := first_near(own, index.query(folded), kept, similarity):
-                found[i] = other[0]
-            else:
-                kept[i] = own
-                index.insert_document(i, folded)
+        for start in range(0, len(texts), 10_000):
+            some = folded[start : start + 10_000]
+            for i, candidates in enumerate(index.par_bulk_query(some), start=start):
+                own = grams(texts[i])
+                earlier = [other for other in candidates if other < i and other in kept]
+                if other := first_near(own, earlier, kept, similarity):
+                    found[i] = other[0]
+                else:
+                    kept[i] = own
         return found
 
     return search
@@ -193,6 +198,8 @@ def run_search(job: str, corpus: dict[str, Any]) -> dict[str, Any]:
     hits: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for i, original, kind in corpus["planted"]:
+        if original in found:  # then the copy may rightly stay in its place
+            continue
         for group in ("all", kind, f"below {SHORT} characters" if len(texts[original]) < SHORT else "others"):
             total[group] += 1
             hits[group] += i in found
@@ -268,9 +275,11 @@ def main() -> None:
         return run_job(arguments.job, arguments.data)
     folder = arguments.data / "data" if (arguments.data / "data").is_dir() else arguments.data
     with tempfile.TemporaryDirectory() as scratch:
-        corpus = Path(scratch, "corpus.json")
-        corpus.write_text(json.dumps(make_corpus(folder, arguments.texts)), encoding="utf-8")
+        corpora = {"all": ("sl",), **dict.fromkeys(SEARCHES, LANGUAGES)}  # a cell is of one language
         for job in arguments.jobs:
+            corpus = Path(scratch, f"{len(corpora[job])}.json")
+            if not corpus.exists():
+                corpus.write_text(json.dumps(make_corpus(folder, arguments.texts, corpora[job])), encoding="utf-8")
             command = [sys.executable, __file__, str(corpus), "--job", job]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:

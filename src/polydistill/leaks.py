@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from polydistill.near import Nearness, code_grams, mixed, near_copies
+from polydistill.near import Nearness, code_grams, hashed, mixed, near_copies
 from polydistill.params import LeakParams
 from polydistill.text import fold
 
@@ -37,7 +37,7 @@ def find_leaks(texts: Sequence[str], tests: Sequence[str], params: LeakParams) -
         return {}
     nearness = Nearness(params.similarity, params.one_word)
     found = {i: Leak(match.index, match.how(nearness)) for i, match in near_copies(texts, tests, nearness).items()}
-    folded, folded_tests = ([fold(text) for text in some] for some in (texts, tests))
+    folded, folded_tests = hashed(tuple(texts), nearness).folded, [fold(text) for text in tests]
     for test, i in _held(folded_tests, folded, params.min_held):
         found.setdefault(i, Leak(test, "holds"))
     for i, test in _held(folded, folded_tests, params.min_held):

@@ -7,6 +7,7 @@ Candidates come from hashes that near texts share; each is then compared exactly
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,8 @@ _DOUBT = 4.5  # standard errors of the estimated similarity by which a candidate
 _PAIRS = 200_000  # compared at once
 _MOST_WORDS = 40  # of a longer text one word is so small a part that the 3-grams tell
 _LEAST_WORDS = 2  # that must be left beside the one word: "thank you" is not near to "thank him"
+_CELLS = 1_000_000  # 3-grams compared at once
+_FILLER = np.uint64(2**63)  # more than any 3-gram
 _MULTIPLIERS, _OFFSETS = np.random.default_rng(0).integers(0, 2**32, (2, _HASHES), dtype=np.uint32)
 _MULTIPLIERS |= np.uint32(1)
 _PLACE = np.uint64(0x9E3779B97F4A7C15)
@@ -66,14 +69,16 @@ def near_repeats(texts: Sequence[str], groups: Sequence[str], nearness: Nearness
     Returns:
         The texts that go, by index, each with the most similar of the earlier ones that stay.
     """
-    hashed = _hash(texts, groups, nearness)
+    hashed.cache_clear()  # it takes as much memory as what follows
+    of_texts = _hash(texts, groups, nearness)
+    bands, by_words = [*of_texts.bands], True
     stays = np.ones(len(texts), bool)
     found: dict[int, Match] = {}
     while True:
-        by_grams, by_words, all_seen = _within(hashed, stays)
-        gone = _first_stays(*_near_pairs(hashed, hashed, by_grams, by_words, nearness))
+        near, bands, by_words = _within(of_texts, bands, stays, by_words=by_words)
+        gone = _first_stays(*_near_pairs(of_texts, of_texts, *near, nearness))
         found |= gone
-        if all_seen or not gone:
+        if not gone or not (bands or by_words):
             return found
         stays[list(gone)] = False
 
@@ -82,7 +87,7 @@ def near_copies(texts: Sequence[str], of: Sequence[str], nearness: Nearness) -> 
     """Find the texts that are near to one of the texts `of`: by index, each with the most similar one."""
     if not texts or not of:
         return {}
-    asked, known = _hash(texts, None, nearness), _hash(of, None, nearness)
+    asked, known = hashed(tuple(texts), nearness), _hash(of, None, nearness)
     left, right, similarity = _near_pairs(asked, known, *_between(asked, known), nearness)
     found: dict[int, Match] = {}
     order = np.lexsort((right, -similarity, left))
@@ -137,7 +142,10 @@ def jaccard(one: str, other: str) -> float:
 
 def one_word_apart(one: str, other: str) -> bool:
     """Say whether two texts are the same, folded, but for one word: another one, one more, or one moved."""
-    left, right = folded_words(one), folded_words(other)
+    return _one_word_apart(folded_words(one), folded_words(other))
+
+
+def _one_word_apart(left: list[str], right: list[str]) -> bool:
     if not _LEAST_WORDS < max(len(left), len(right)) <= _MOST_WORDS:
         return left == right
     while left and right and left[0] == right[0]:
@@ -149,7 +157,7 @@ def one_word_apart(one: str, other: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _Hashed:
+class Hashed:
     """Texts and the hashes by which near ones are found.
 
     Attributes:
@@ -169,9 +177,16 @@ class _Hashed:
     word_owners: np.ndarray
 
 
-def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness) -> _Hashed:
+@lru_cache(maxsize=1)
+def hashed(texts: tuple[str, ...], nearness: Nearness) -> Hashed:
+    """Return the texts hashed; the last ones are kept, since one check after the other looks at the same."""
+    return _hash(texts, None, nearness)
+
+
+def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness) -> Hashed:
     """Hash the texts; those of different groups have no hash in common."""
-    folded = [fold(text) for text in texts]
+    words = [folded_words(text) for text in texts]
+    folded = ["".join(of_text) for of_text in words]
     n_bands, rows = _bands(nearness.similarity)
     signatures = np.empty((len(texts), _HASHES), np.uint32)
     bands = np.empty((n_bands, len(texts)), np.uint64)
@@ -191,8 +206,8 @@ def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness
     else:
         with ThreadPoolExecutor(2) as pool:  # numpy lets threads run side by side
             list(pool.map(fill, range(0, len(texts), _CHUNK)))
-    keys, owners = _word_keys(texts) if nearness.one_word else (np.empty(0, np.uint64), np.empty(0, np.int64))
-    return _Hashed(texts, folded, signatures, bands, mixed(keys ^ of_group[owners]), owners)
+    keys, owners = _word_keys(words) if nearness.one_word else (np.empty(0, np.uint64), np.empty(0, np.int64))
+    return Hashed(texts, folded, signatures, bands, mixed(keys ^ of_group[owners]), owners)
 
 
 def _bands(similarity: float) -> tuple[int, int]:
@@ -208,18 +223,17 @@ def _bands(similarity: float) -> tuple[int, int]:
     return _HASHES, 1
 
 
-def _word_keys(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _word_keys(words: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
     """Return hashes of the words of each text whole, and without each one of them where few enough are left.
 
     Returns:
         The hashes, uint64 of shape (n_keys,), and the text that each is of, int64 of the same shape.
     """
-    words = [folded_words(text) for text in texts]
     counts = np.fromiter(map(len, words), np.int64, len(words))
     hashes = np.fromiter((hash(word) for of_text in words for word in of_text), np.int64, counts.sum()).astype(
         np.uint64
     )
-    owners = np.repeat(np.arange(len(texts)), counts)
+    owners = np.repeat(np.arange(len(words)), counts)
     starts = np.cumsum(counts) - counts
     place = np.arange(len(owners)) - starts[owners]
     # A text's hash is the sum of its words', each times a power of its place. Without a word, those behind it move up.
@@ -230,7 +244,7 @@ def _word_keys(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     before, behind = sums[:-1] - start[owners], end[owners] - sums[1:]
     without = before + behind * _PLACE_BACK
     used = (counts[owners] > _LEAST_WORDS) & (counts[owners] <= _MOST_WORDS)
-    return np.concatenate([end - start, without[used]]), np.concatenate([np.arange(len(texts)), owners[used]])
+    return np.concatenate([end - start, without[used]]), np.concatenate([np.arange(len(words)), owners[used]])
 
 
 def code_grams(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -276,18 +290,33 @@ def _signatures(folded: Sequence[str]) -> np.ndarray:
     return least.T
 
 
-def _within(hashed: _Hashed, stays: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return the pairs of the texts that stay with a hash in common.
+def _within(
+    texts: Hashed, bands: Sequence[np.ndarray], stays: np.ndarray, *, by_words: bool
+) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray], bool]:
+    """Return the pairs of the texts that stay with a hash in common, and what there is to look at once more.
+
+    Args:
+        texts: The texts.
+        bands: Which of their bands to look at.
+        stays: Which of them stay, bool of shape (n_texts,).
+        by_words: Whether to look at their words.
 
     Returns:
-        Pairs by their 3-grams and pairs by their words, each of shape (n_pairs, 2) with the smaller index first; and
-        False where some were left out, since more than `_WINDOW` texts have the same hash.
+        Pairs by their 3-grams and pairs by their words, each of shape (n_pairs, 2) with the smaller index first. Then
+        the bands in which more than `_WINDOW` texts have the same hash, so that some pairs were left out, and whether
+        that is so for words.
     """
-    n, owners = len(hashed.texts), np.flatnonzero(stays)
-    by_grams, seen = zip(*(_neighbours(band[owners], owners, n) for band in hashed.bands), strict=True)
-    chosen = stays[hashed.word_owners]
-    by_words, words_seen = _neighbours(hashed.word_keys[chosen], hashed.word_owners[chosen], n)
-    return _pairs(by_grams, n), _pairs([by_words], n), all(seen) and words_seen
+    n, owners = len(texts.texts), np.flatnonzero(stays)
+    codes, crowded, words = [np.empty(0, np.int64)], [], np.empty(0, np.int64)
+    for band in bands:
+        of_band, all_seen = _neighbours(band[owners], owners, n)
+        codes.append(of_band)
+        crowded += [] if all_seen else [band]
+    if by_words:
+        chosen = stays[texts.word_owners]
+        words, all_seen = _neighbours(texts.word_keys[chosen], texts.word_owners[chosen], n)
+        by_words = not all_seen
+    return (_pairs(codes, n), _pairs([words], n)), crowded, by_words
 
 
 def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> tuple[np.ndarray, bool]:
@@ -305,7 +334,7 @@ def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> tuple[np.ndarra
     return np.concatenate(found), not len(firsts)
 
 
-def _between(asked: _Hashed, known: _Hashed) -> tuple[np.ndarray, np.ndarray]:
+def _between(asked: Hashed, known: Hashed) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs of a text asked about and a known one with a hash in common, by 3-grams and by words."""
     n = len(known.texts)
     asked_owners, known_owners = np.arange(len(asked.texts)), np.arange(n)
@@ -337,7 +366,7 @@ def _pairs(codes: Sequence[np.ndarray], n: int) -> np.ndarray:
 
 
 def _near_pairs(
-    left: _Hashed, right: _Hashed, by_grams: np.ndarray, by_words: np.ndarray, nearness: Nearness
+    left: Hashed, right: Hashed, by_grams: np.ndarray, by_words: np.ndarray, nearness: Nearness
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return those of the candidates that are near: left indices, right indices and Jaccard similarities."""
     doubt = _DOUBT * np.sqrt(nearness.similarity * (1 - nearness.similarity) / _HASHES)
@@ -349,7 +378,11 @@ def _near_pairs(
         similarity = _similarities(left, right, some)
         pairs.append(some[similarity >= nearness.similarity])
         similarities.append(similarity[similarity >= nearness.similarity])
-    apart = [one_word_apart(left.texts[i], right.texts[j]) for i, j in by_words.tolist()]
+    words = [
+        {i: folded_words(of.texts[i]) for i in np.unique(ids)}
+        for of, ids in zip((left, right), by_words.T, strict=True)
+    ]
+    apart = [_one_word_apart(words[0][i], words[1][j]) for i, j in by_words.tolist()]
     by_words = by_words[np.array(apart, dtype=bool)]
     for start in range(0, len(by_words), _PAIRS):
         pairs.append(by_words[start : start + _PAIRS])
@@ -358,31 +391,44 @@ def _near_pairs(
     return near[:, 0], near[:, 1], np.concatenate(similarities)
 
 
-def _similarities(left: _Hashed, right: _Hashed, pairs: np.ndarray) -> np.ndarray:
+def _similarities(left: Hashed, right: Hashed, pairs: np.ndarray) -> np.ndarray:
     """Return the Jaccard similarities of the 3-grams of the pairs, float64 of shape (n_pairs,)."""
-    if not len(pairs):
-        return np.empty(0)
-    grams, owners = [], []
-    for side, indices in ((left, pairs[:, 0]), (right, pairs[:, 1])):
-        of_side, ends = code_grams([side.folded[i] for i in indices])
-        owner = np.repeat(np.arange(len(pairs)), np.diff(ends))
-        once = _sorted_once(of_side, owner)
-        grams.append(of_side[once])
-        owners.append(owner[once])
-    all_grams, all_owners = np.concatenate(grams), np.concatenate(owners)
-    either = all_owners[_sorted_once(all_grams, all_owners)]
-    total, union = np.bincount(all_owners, minlength=len(pairs)), np.bincount(either, minlength=len(pairs))
-    similarity: np.ndarray = (total - union) / union
+    lengths = np.array([max(len(left.folded[i]), len(right.folded[j])) for i, j in pairs.tolist()], dtype=np.int64)
+    similarity = np.empty(len(pairs))
+    order = np.argsort(lengths)  # texts of like length together leave little of a table empty
+    start = 0
+    while start < len(order):
+        rows = max(1, _CELLS // int(lengths[order[min(start + _PAIRS, len(order)) - 1]] + 1))
+        some = order[start : start + min(rows, _PAIRS)]
+        similarity[some] = _jaccards(
+            _gram_table([left.folded[i] for i in pairs[some, 0]], 0),
+            _gram_table([right.folded[j] for j in pairs[some, 1]], 1),
+        )
+        start += len(some)
     return similarity
 
 
-def _sorted_once(grams: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """Return where each 3-gram of each owner stands, once."""
-    order = np.lexsort((grams, owners))
-    grams, owners = grams[order], owners[order]
-    new = np.ones(len(grams), bool)
-    new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
-    return order[new]
+def _gram_table(folded: Sequence[str], side: int) -> np.ndarray:
+    """Return a row a text, with each of its 3-grams once and fillers that no other place of either side has."""
+    grams, ends = code_grams(folded)
+    counts = np.diff(ends)
+    table = np.full((len(folded), counts.max()), _FILLER, np.uint64)
+    table[np.arange(table.shape[1]) < counts[:, None]] = grams
+    table.sort(axis=1)
+    again = np.zeros(table.shape, bool)
+    again[:, 1:] = table[:, 1:] == table[:, :-1]
+    again |= table == _FILLER
+    fillers = _FILLER + np.uint64(side) + np.uint64(2) * np.arange(table.shape[1], dtype=np.uint64)
+    table[again] = np.broadcast_to(fillers, table.shape)[again]
+    return table
+
+
+def _jaccards(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    both = np.concatenate([left, right], axis=1)
+    both.sort(axis=1)
+    shared = (both[:, 1:] == both[:, :-1]).sum(axis=1)
+    similarity: np.ndarray = shared / ((both < _FILLER).sum(axis=1) - shared)
+    return similarity
 
 
 def _first_stays(earlier: np.ndarray, later: np.ndarray, similarity: np.ndarray) -> dict[int, Match]:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +46,7 @@ class Record:
     origin: Origin
     source: Source
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The content hash of the record."""
         return text_id(self.text, self.language)

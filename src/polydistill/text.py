@@ -18,11 +18,14 @@ class _Folded(dict[int, int | None]):
     """What `str.translate` makes of each code point: a space of white space, nothing of what makes no other text."""
 
     def __missing__(self, code: int) -> int | None:
-        character = chr(code)
-        kind = unicodedata.category(character)[0]
-        white = character.isspace() or kind == "Z"
-        self[code] = ord(" ") if white else None if kind in "PC" or _OPTIONAL.match(character) else code
+        self[code] = self._look_up(chr(code).translate(_ONE_I))
         return self[code]
+
+    def _look_up(self, character: str) -> int | None:
+        kind = unicodedata.category(character)[0] if character else "C"
+        if kind == "Z" or character.isspace():
+            return ord(" ")
+        return None if kind in "PC" or _OPTIONAL.match(character) else ord(character)
 
 
 _FOLDED = _Folded()
@@ -32,8 +35,11 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def fold_case(text: str) -> str:
     """Return the text in NFKC and case folded, with one i for the dotted and the dotless ones."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return unicodedata.normalize("NFKC", folded).translate(_ONE_I)
+    return _without_case(text).translate(_ONE_I)
+
+
+def _without_case(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def fold(text: str) -> str:
@@ -43,15 +49,14 @@ def fold(text: str) -> str:
     other format characters go. Marks stay, since in many scripts they carry the vowels; those of Hebrew and Arabic go,
     since most texts there do without. A text of punctuation alone folds to itself, so that "?" and "!" stay two texts.
     """
-    folded = fold_case(text)
-    # A mark may now stand right behind its letter.
-    return unicodedata.normalize("NFC", folded.translate(_FOLDED).replace(" ", "")) or folded.strip()
+    return "".join(folded_words(text))
 
 
 def folded_words(text: str) -> list[str]:
     """Return the words of the folded text, as white space parts them; a text of punctuation alone is one."""
-    folded = fold_case(text)
-    return folded.translate(_FOLDED).split() or [folded.strip()]
+    folded = _without_case(text)
+    # A mark may now stand right behind its letter.
+    return unicodedata.normalize("NFC", folded.translate(_FOLDED)).split() or [folded.strip()]
 
 
 def grams(text: str) -> set[str]:

@@ -35,7 +35,8 @@ class Repetition(TextCheck):
     def fault(self, text: str) -> str | None:
         """Count words, then look for a loop."""
         all_words = words(text)
-        if len(all_words) >= _COUNTED_WORDS:
+        # Where one word is as frequent as that, there are few different ones.
+        if len(all_words) >= _COUNTED_WORDS and len(set(all_words)) <= len(all_words) * (1 - self.max_share) + 1:
             word, count = Counter(all_words).most_common(1)[0]
             if count > self.max_share * len(all_words):
                 return f"{count} of {len(all_words)} words are: {word}"

@@ -1,10 +1,9 @@
 """Decides which generated texts are kept; each of the others goes for the first check that finds it."""
 
-import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def filter_samples(samples: Sequence[Sample], checks: Iterable[Check], mark: Seq
 
 def _canonical(sample: Sample) -> tuple[str, ...]:
     record = sample.record
-    return record.label, record.id, json.dumps(asdict(record.source), sort_keys=True)
+    return record.label, record.id, *map(str, astuple(record.source))
 
 
 def summary(

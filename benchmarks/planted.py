@@ -31,6 +31,7 @@ PLANTED, NOISE, MOST = 0.2, 0.1, 2_000
 LETTERS = "aeiostrn"
 
 Labelled = tuple[str, str]
+Counts = dict[str, dict[str, list[int]]]
 Edit = Callable[[str, Sequence[str], random.Random], str]
 """Changes a text, with words of its language at hand."""
 
@@ -118,11 +119,11 @@ def clean(rows: Sequence[Labelled]) -> list[Labelled]:
     return [row for i, row in enumerate(rows) if i not in found]
 
 
-def duplicates(data: Path, check: Check) -> dict[str, dict[str, list[int]]]:
+def duplicates(data: Path, check: Check, languages: Sequence[str] = LANGUAGES) -> Counts:
     """Return by task and kind of edit: copies found, copies planted; as `clean`: clean texts found, all of them."""
-    counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
+    counts: Counts = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for task in TASKS:
-        for language in LANGUAGES:
+        for language in languages:
             rows = clean(read(data, task, language, "train_human_parsed")[:MOST])
             planted = plant(rows, {**SAME, **NEARLY}, seed=1) if rows else {}
             copies = [(kind, copy) for kind, of_kind in planted.items() for _, copy in of_kind]
@@ -137,14 +138,14 @@ def duplicates(data: Path, check: Check) -> dict[str, dict[str, list[int]]]:
     return counts
 
 
-def leaks(data: Path, params: FilterParams) -> dict[str, dict[str, list[int]]]:
+def leaks(data: Path, params: FilterParams, languages: Sequence[str] = LANGUAGES) -> Counts:
     """Return by task and kind of edit: test texts found, test texts planted; as `clean`: human texts found, and all.
 
     Clean are human training texts of which no test text is one word apart.
     """
-    counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
+    counts: Counts = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for task in TASKS:
-        for language in LANGUAGES:
+        for language in languages:
             tests = read(data, task, language, "test")
             human = read(data, task, language, "train_human_parsed")[:MOST]
             texts = [text for text, _ in tests]
@@ -162,11 +163,11 @@ def leaks(data: Path, params: FilterParams) -> dict[str, dict[str, list[int]]]:
     return counts
 
 
-def noise(data: Path, params: FilterParams, split: str) -> dict[str, list[int]]:
+def noise(data: Path, params: FilterParams, split: str, languages: Sequence[str] = LANGUAGES) -> dict[str, list[int]]:
     """Return by task: wrong labels found, labels found, wrong labels; a tenth of the labels are made wrong."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for task in TASKS:
-        for language in LANGUAGES:
+        for language in languages:
             rng = random.Random(3)
             rows = read(data, task, language, split)[:MOST]
             names = sorted({label for _, label in rows})

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
@@ -230,15 +231,13 @@ def _word_keys(words: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
         The hashes, uint64 of shape (n_keys,), and the text that each is of, int64 of the same shape.
     """
     counts = np.fromiter(map(len, words), np.int64, len(words))
-    hashes = np.fromiter((hash(word) for of_text in words for word in of_text), np.int64, counts.sum()).astype(
-        np.uint64
-    )
+    hashes = np.array([*map(hash, chain.from_iterable(words))], dtype=np.int64).astype(np.uint64)
     owners = np.repeat(np.arange(len(words)), counts)
     starts = np.cumsum(counts) - counts
     place = np.arange(len(owners)) - starts[owners]
     # A text's hash is the sum of its words', each times a power of its place. Without a word, those behind it move up.
     powers = np.cumprod(np.full(place.max(initial=0) + 1, _PLACE, np.uint64))
-    terms = mixed(hashes.astype(np.uint64)) * powers[place]
+    terms = mixed(hashes) * powers[place]
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms)])
     start, end = sums[starts], sums[starts + counts]
     before, behind = sums[:-1] - start[owners], end[owners] - sums[1:]

@@ -135,7 +135,7 @@ def duplicates(data: Path, check: Check, languages: Sequence[str] = LANGUAGES) -
             whole = read(data, task, language, "train_human_parsed")[:MOST]
             counts[task]["all human texts"][0] += len(check.find(samples(whole, language)))
             counts[task]["all human texts"][1] += len(whole)
-    return counts
+    return _with_precision(counts)
 
 
 def leaks(data: Path, params: FilterParams, languages: Sequence[str] = LANGUAGES) -> Counts:
@@ -160,7 +160,7 @@ def leaks(data: Path, params: FilterParams, languages: Sequence[str] = LANGUAGES
             counts[task]["clean"][1] += len(human) - near
             counts[task]["all human texts"][0] += len(details)
             counts[task]["all human texts"][1] += len(human)
-    return counts
+    return _with_precision(counts)
 
 
 def noise(data: Path, params: FilterParams, split: str, languages: Sequence[str] = LANGUAGES) -> dict[str, list[int]]:
@@ -180,6 +180,14 @@ def noise(data: Path, params: FilterParams, split: str, languages: Sequence[str]
             found = set(check.find(samples(noisy, language)))
             for place, n in enumerate((len(found & wrong), len(found), len(wrong))):
                 counts[task][place] += n
+    return counts
+
+
+def _with_precision(counts: Counts) -> Counts:
+    """Add what share of the texts found, planted and clean together, is planted."""
+    for of_task in counts.values():
+        planted = sum(found for kind, (found, _) in of_task.items() if kind not in ("clean", "all human texts"))
+        of_task["precision"] = [planted, planted + of_task["clean"][0]]
     return counts
 
 

@@ -28,9 +28,8 @@ def point(source: str, size: int, mean: float, half: float = 0.03, runs: int = 2
     }
 
 
-def rejection(
-    reason: str, count: int, *texts: tuple[str, str], meaning: str = "what the reason means"
-) -> dict[str, Any]:
+def finding(reason: str, count: int, *texts: tuple[str, str], meaning: str = "what the reason means") -> dict[str, Any]:
+    """Return what a check found, with these examples: text and detail."""
     examples = [{"text": text, "label": LABELS[0], "detail": detail} for text, detail in texts]
     return {"reason": reason, "count": count, "meaning": meaning, "examples": examples}
 
@@ -111,7 +110,7 @@ def make_card(
     synthetic = {10: 0.42, 20: 0.56, 50: 0.71, 100: 0.79, 200: 0.83} if synthetic is None else synthetic
     human = {10: 0.44, 20: 0.6, 50: 0.76, 100: 0.85} if human is None else human
     if rejected is None:
-        rejected = [rejection("near_duplicate", 25, ("Dober dan!", "0.83 like: Dober dan.")), rejection("markup", 12)]
+        rejected = [finding("near_duplicate", 25, ("Dober dan!", "0.83 like: Dober dan.")), finding("markup", 12)]
     curve = [point("synthetic", n, mean, 0.4 / n**0.5) for n, mean in synthetic.items()]
     curve += [point("human", n, mean, 0.4 / n**0.5) for n, mean in human.items()]
     scores = {"accuracy": final, "macro_f1": round(final - 0.01, 4)}
@@ -183,6 +182,11 @@ def make_card(
         "asked": [asked("generate", 32), asked("revise", 30)],
         "checks": {"language": True, "self_revision": True},
         "rejected": list(rejected),
+        "marked": [finding("doubtful_label", 6, ("Kdaj pridem?", "rather opening_hours, 0.97 against 0.02"))],
+        "agreement": {
+            "pairs": [{"checks": ["wrong_language", "judge_rejected"], "texts": 5, "found": [8, 12]}],
+            "alone": [{"reason": "markup", "count": 12}],
+        },
         "diversity": {
             "compared_with": "human" if human else "seed",
             "n": 100 if human else 50,

@@ -12,6 +12,7 @@ from polydistill.card import pick_examples, run_card
 from polydistill.cell import read_card
 from polydistill.errors import DataError
 from polydistill.files import read_json, write_json
+from polydistill.package import model_card
 from polydistill.records import REJECTED, Record, Source, to_row, write_rows
 
 SEEDS = {"sport": ["Zmagali smo!"], "travel": ["Vlak zamuja."]}
@@ -92,12 +93,22 @@ WINNER = {
     "digests": {"model": "a3", "accepted": "09"},
 }
 FILTER = {
-    "schema_version": 1,
+    "schema_version": 2,
     "generated": 9,
     "accepted": 6,
     "rejected": 3,
-    "by_reason": {"empty": 0, "markup": 1, "near_duplicate": 2},
-    "reasons": {"empty": "nothing", "markup": "layout left over", "near_duplicate": "nearly the same"},
+    "by_reason": {"empty": 0, "judge_rejected": 0, "markup": 1, "near_duplicate": 2},
+    "marked": {"doubtful_label": 2, "unclear_language": 0},
+    "reasons": {
+        "doubtful_label": "a student is sure of another label",
+        "empty": "nothing",
+        "judge_rejected": "the judge said no",
+        "markup": "layout left over",
+        "near_duplicate": "nearly the same",
+        "unclear_language": "too short to tell",
+    },
+    "found": {"empty": 0, "judge_rejected": 2, "markup": 1, "no_verdict": 1},
+    "agreement": [{"checks": ["markup", "judge_rejected"], "texts": 1}],
     "by_label": {"sport": {"accepted": 4, "rejected": 2}, "travel": {"accepted": 2, "rejected": 1}},
     "language": {"checked": False},
     "self_revision": {"checked": True},
@@ -124,7 +135,7 @@ GATES = {"schema_version": 1, "gates": {"auc": gate(None, 0.95, passed=None)}}
 FOLDERS = ("prepared", "generated", "filtered", "measured", "evaluated", "selected")
 
 
-def rejected_row(text: str, reason: str, detail: str | None = "") -> dict[str, Any]:
+def finding_row(text: str, reason: str, detail: str | None = "") -> dict[str, Any]:
     return to_row(Record(text, "sport", "sl", "synthetic", Source()), reason=reason, detail=detail)
 
 
@@ -135,11 +146,13 @@ def cell(tmp_path: Path) -> list[Path]:
     build_generated(tmp_path / "generated", {})
     write_json(tmp_path / "generated" / "usage.json", USAGE)
     rows = [
-        rejected_row("Danes dežuje povsod.", "near_duplicate", "0.91 like: Danes dežuje."),
-        rejected_row("Danes dežuje!", "near_duplicate", "0.95 like: Danes dežuje."),
-        rejected_row("<b>Gol</b>", "markup", "HTML: <b>"),
+        finding_row("Danes dežuje povsod.", "near_duplicate", "0.91 like: Danes dežuje."),
+        finding_row("Danes dežuje!", "near_duplicate", "0.95 like: Danes dežuje."),
+        finding_row("<b>Gol</b>", "markup", "HTML: <b>"),
     ]
     write_rows(tmp_path / "filtered" / "rejected.parquet", rows, REJECTED)
+    doubtful = [finding_row(text, "doubtful_label", "rather travel, 0.97") for text in ("Vlak pelje danes.", "Let.")]
+    write_rows(tmp_path / "filtered" / "marked.parquet", doubtful, REJECTED)
     write_json(tmp_path / "filtered" / "filter.json", FILTER)
     write_json(tmp_path / "measured" / "diversity.json", DIVERSITY)
     write_json(tmp_path / "measured" / "labels.json", DIVERSITY_BY_LABEL)
@@ -269,6 +282,33 @@ def test_rejections_come_by_frequency_with_their_examples(cell: list[Path], tmp_
     assert (once.reason, once.examples[0].detail) == ("markup", "HTML: <b>")
 
 
+def test_marked_texts_come_with_their_examples(cell: list[Path], tmp_path: Path) -> None:
+    run_card(*cell, tmp_path / "card")
+    (doubtful,) = read_card(tmp_path / "card" / "card.json").marked
+    assert (doubtful.reason, doubtful.count) == ("doubtful_label", 2)
+    assert doubtful.meaning == "a student is sure of another label"
+    assert [(e.text, e.detail) for e in doubtful.examples] == [
+        ("Let.", "rather travel, 0.97"),
+        ("Vlak pelje danes.", "rather travel, 0.97"),
+    ]
+
+
+def test_checks_that_find_the_same_texts_come_with_what_each_finds(cell: list[Path], tmp_path: Path) -> None:
+    pairs = [
+        {"checks": ["markup", "judge_rejected"], "texts": 1},
+        {"checks": ["wrong_language", "judge_rejected"], "texts": 2},
+    ]
+    found = {"markup": 1, "wrong_language": 3, "judge_rejected": 4, "no_verdict": 1, "empty": 0}
+    write_json(tmp_path / "filtered" / "filter.json", FILTER | {"agreement": pairs, "found": found})
+    run_card(*cell, tmp_path / "card")
+    agreement = read_card(tmp_path / "card" / "card.json").agreement
+    assert [(pair.checks, pair.texts, pair.found) for pair in agreement.pairs] == [
+        (("wrong_language", "judge_rejected"), 2, (3, 4)),
+        (("markup", "judge_rejected"), 1, (1, 4)),
+    ]
+    assert [(group.reason, group.count) for group in agreement.alone] == [("no_verdict", 1)]
+
+
 def test_diversity_drift_and_gates_come_as_measured(cell: list[Path], tmp_path: Path) -> None:
     run_card(*cell, tmp_path / "card")
     diversity = read_card(tmp_path / "card" / "card.json").diversity
@@ -302,7 +342,11 @@ def test_folders_of_two_cells_are_refused(cell: list[Path], tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("folder", "file", "step"),
-    [("filtered", "rejected.parquet", "filter"), ("selected", "winner.json", "select")],
+    [
+        ("filtered", "rejected.parquet", "filter"),
+        ("filtered", "marked.parquet", "filter"),
+        ("selected", "winner.json", "select"),
+    ],
 )
 def test_a_missing_file_is_named_with_its_step(
     cell: list[Path], tmp_path: Path, folder: str, file: str, step: str
@@ -341,7 +385,7 @@ def test_a_file_that_misstates_is_refused(
     ],
 )
 def test_examples(texts: list[str], chosen: list[str]) -> None:
-    rows = [rejected_row(text, "markup", None) for text in texts]
+    rows = [finding_row(text, "markup", None) for text in texts]
     assert [example["text"] for example in pick_examples(rows)] == chosen
     assert pick_examples(rows[::-1]) == pick_examples(rows)
 
@@ -358,3 +402,13 @@ def test_a_card_survives_the_way_through_json(tmp_path: Path) -> None:
     path = write_cards(tmp_path, card) / "clinic" / "sl" / "card.json"
     assert read_card(path) == card
     assert json.loads(path.read_text(encoding="utf-8"))["language_name"] == "Slovenian"
+
+
+def test_the_model_card_says_how_good_the_generated_text_is() -> None:
+    shown = model_card("polydistill", [make_card("sl"), make_card("sw", marked=[])])
+    assert "| Slovenian | warned | 0.712 | 0.843 | 0.910 | important | 6 |" in shown
+    assert "| Swahili | warned | 0.712 | 0.843 | 0.910 | important | 0 |" in shown
+    assert (
+        "- Slovenian (clinic): the generated texts do not pass the gate `language_purity`: "
+        "0.930, at least 0.950 wanted." in shown
+    )

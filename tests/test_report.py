@@ -3,10 +3,11 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cards import NOT_COUNTED, asked, explained, gate, interval, make_card, point, rejection, write_cards
+from cards import NOT_COUNTED, asked, beside, explained, finding, gate, interval, make_card, point, write_cards
 from polydistill.cell import Card, Gate, Measure, MeasureIntervals
 from polydistill.charts import readable_ticks
 from polydistill.errors import DataError
@@ -14,6 +15,7 @@ from polydistill.files import read_json
 from polydistill.report import (
     certainty_sentence,
     counting_sentence,
+    diversity_sentence,
     drift_sentence,
     number,
     overtaking_sentence,
@@ -22,6 +24,7 @@ from polydistill.report import (
     render,
     run_report,
 )
+from polydistill.summary import SPACE
 
 HOSTILE = "</p><script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>"
 VOID = {"meta", "link", "br", "img"}
@@ -95,7 +98,7 @@ def test_several_tasks_stand_apart_with_their_means() -> None:
     page = Page(render(cards))
     assert "In 2 of 3 cells (a task in a language) the student is more accurate than its teacher" in page.said
     assert "Mean of 2 65.0 % 80.0 % +15.0" in page.said
-    sections = [attrs["id"] for tag, attrs in page.elements if tag == "section" and "id" in attrs]
+    sections = [attrs["id"] for tag, attrs in page.elements if tag == "section" and attrs["class"] in ("task", "cell")]
     assert sections == ["clinic", "clinic-sl", "topic", "topic-sl", "topic-sw"]
     assert page.charts[1] == "topic: accuracy of student and teacher in each language"
 
@@ -105,7 +108,8 @@ def test_links_of_the_table_lead_somewhere() -> None:
     links = {(attrs["href"] or "").removeprefix("#") for tag, attrs in page.elements if tag == "a"}
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     cells = {"clinic-sl", "clinic-pt-BR", "topic-sl"}
-    assert links == {"clinic", "topic", *cells, *(f"{name}-asked" for name in cells)}
+    parts = {f"{name}-{part}" for name in cells for part in ("asked", "quality")}
+    assert links == {"clinic", "topic", *cells, *parts}
     assert links <= set(ids)
 
 
@@ -272,18 +276,23 @@ def test_several_students_each_have_a_chart_the_winner_first() -> None:
 
 
 def test_texts_are_shown_not_run() -> None:
-    card = make_card("sl", rejected=[rejection(HOSTILE, 1, (HOSTILE, HOSTILE), meaning=HOSTILE)], warnings=[HOSTILE])
+    hard = [finding(HOSTILE, 1, (HOSTILE, HOSTILE), meaning=HOSTILE)]
+    agreement = {
+        "pairs": [{"checks": [HOSTILE, HOSTILE], "texts": 1, "found": [1, 1]}],
+        "alone": [{"reason": HOSTILE, "count": 1}],
+    }
+    card = make_card("sl", rejected=hard, marked=hard, agreement=agreement, warnings=[HOSTILE])
     teacher = card.teacher.model_copy(update={"model": HOSTILE, "note": HOSTILE})
     task = card.task.model_copy(update={"instruction": HOSTILE})
     rows = [asked(HOSTILE, 3, failed=1, failures=[{"reason": HOSTILE, "count": 1}], faults=[explained(HOSTILE, 1, "")])]
     hostile = card.model_copy(update={"teacher": teacher, "task": task, "language_name": HOSTILE})
     page = Page(render([hostile.model_copy(update={"asked": make_card(asked=rows).asked})]))
     assert page.count("script") == page.count("img") == 0
-    assert page.said.count("<script>alert(1)</script>") >= 12
+    assert page.said.count("<script>alert(1)</script>") >= 20
 
 
 def test_example_texts_carry_language_and_direction() -> None:
-    page = Page(render([make_card("ar", rejected=[rejection("markup", 1, ("موعد", ""))])]))
+    page = Page(render([make_card("ar", rejected=[finding("markup", 1, ("موعد", ""))])]))
     assert ("p", {"lang": "ar", "dir": "auto"}) in page.elements
 
 
@@ -391,31 +400,178 @@ def test_drift_is_told_by_how_much_it_matters() -> None:
         "A difference beyond chance, not surely a large one: share of capitals."
     )
     said = Page(render([card])).said
-    assert "characters largest gap 0.410 0.320 to 0.500 0.300 < 0.001 important" in said
-    assert "labels largest gap 0.060 0.000 to 0.150 0.300 0.878 none" in said
+    assert "characters largest gap important 0.410 0.320 to 0.500 0.300 < 0.001" in said
+    assert "labels largest gap none 0.060 0.000 to 0.150 0.300 0.878" in said
     none = card.diversity.drift.model_copy(update={"tests": {}})
     without = card.model_copy(update={"diversity": card.diversity.model_copy(update={"drift": none})})
     assert drift_sentence(without) == "Nothing tells the generated texts from human text beyond what chance explains."
 
 
-def test_gates_are_told_with_the_texts_against_them() -> None:
-    said = Page(render([make_card("sl")])).said
-    assert "Gates: 1 not passed" in said
-    assert "language purity what the gate looks at 0.930 at least 0.950 warn no" in said
-    assert "Why language purity is not passed: Good morning! meant as book_appointment · likelier English" in said
-
-
-def test_gates_that_are_off_or_not_measured_count_as_passed() -> None:
+def with_gates(**gates: dict[str, Any]) -> Card:
+    """Return a card with these gates."""
     card = make_card("sl")
-    gates = {
-        "auc": gate(None, 0.95, passed=None),
-        "drift": gate(0.7, 0.3, passed=False, action="off"),
-        "copied_seeds": gate(0.0, 0.1),
-    }
     made = {name: Gate.model_validate(content) for name, content in gates.items()}
-    said = Page(render([card.model_copy(update={"diversity": card.diversity.model_copy(update={"gates": made})})])).said
-    assert "Gates: all passed" in said
-    assert "auc what the gate looks at – at most 0.950 warn not measured" in said
+    return card.model_copy(update={"diversity": card.diversity.model_copy(update={"gates": made})})
+
+
+def test_the_verdict_on_the_texts_comes_first_and_stands_in_the_table_of_all_cells() -> None:
+    said = Page(render([make_card("sl")])).said
+    verdict = (
+        "How good is the synthetic text? Warned 1 of 3 gates is not passed: language purity 0.930, at least 0.950 "
+        "wanted. Rejected 37 of 300 texts, 12.3 %, most often: near duplicate (25) "
+        "Marked, and kept doubtful label (6) "
+        "Diversity 16 % fewer different pairs of words than human text (0.712 of all pairs against 0.843), more than "
+        "chance explains. Drift The generated texts differ from human text by much in characters."
+    )
+    assert verdict in said
+    assert "263 of 300 warned linear" in said
+    assert said.index(verdict) < said.index("What was rejected, and why")
+
+
+def test_gates_are_told_worst_first_with_the_texts_against_them() -> None:
+    said = Page(render([make_card("sl")])).said
+    assert (
+        "Value Outcome language purity what the gate looks at 0.930 at least 0.950 warned "
+        "auc what the gate looks at 0.910 at most 0.950 passed" in said
+    )
+    assert (
+        "Texts that speak against language purity: Good morning! meant as book_appointment · likelier English" in said
+    )
+
+
+MISSED = {"passed": False}
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        pytest.param(
+            with_gates(auc=gate(0.9, 0.95), copied_seeds=gate(0.0, 0.1)), "Passed All 2 gates are passed.", id="all"
+        ),
+        pytest.param(with_gates(auc=gate(0.9, 0.95)), "Passed The only gate is passed.", id="one"),
+        pytest.param(
+            with_gates(auc=gate(0.97, 0.95, **MISSED), drift=gate(0.7, 0.3, **MISSED, action="stop")),
+            "Stopped 2 of 2 gates are not passed: drift 0.700, at most 0.300 wanted; "
+            "auc 0.970, at most 0.950 wanted. The run stops at drift.",
+            id="the worst counts",
+        ),
+        pytest.param(
+            with_gates(
+                auc=gate(None, 0.95, passed=None),
+                drift=gate(0.7, 0.3, **MISSED, action="off"),
+                copied_seeds=gate(0.0, 0.1),
+            ),
+            "Passed The only gate is passed.",
+            id="off and not measured do not count",
+        ),
+        pytest.param(
+            with_gates(auc=gate(None, 0.95, passed=None)),
+            "Not judged No gate is on, or what it looks at could not be measured.",
+            id="none",
+        ),
+    ],
+)
+def test_verdict_of_the_gates(card: Card, said: str) -> None:
+    page = Page(render([card])).said
+    assert f"How good is the synthetic text? {said}" in page
+    assert f"263 of 300 {card.diversity.verdict} linear" in page
+
+
+def test_gates_that_say_nothing_are_told_as_such() -> None:
+    card = with_gates(auc=gate(None, 0.95, passed=None), drift=gate(0.7, 0.3, passed=False, action="off"))
+    said = Page(render([card])).said
+    assert "auc what the gate looks at – at most 0.950 not measured" in said
+    assert "drift what the gate looks at 0.700 at most 0.300 off" in said
+
+
+def with_distinct(measure: dict[str, Any]) -> Card:
+    """Return a card with that measure of different pairs of words."""
+    card = make_card("sl")
+    measures = {**card.diversity.measures, "distinct_2": Measure.model_validate(measure)}
+    return card.model_copy(update={"diversity": card.diversity.model_copy(update={"measures": measures})})
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "human", "half", "said"),
+    [
+        (
+            0.6,
+            0.8,
+            0.02,
+            "25 % fewer different pairs of words than human text (0.600 of all pairs against 0.800), more",
+        ),
+        (0.8, 0.7, 0.2, "14 % more different pairs of words than human text (0.800 of all pairs against 0.700), which"),
+        (0.8, 0.8, 0.2, "As many different pairs of words as human text (0.800 of all pairs against 0.800), which"),
+    ],
+)
+def test_diversity_sentence(synthetic: float, human: float, half: float, said: str) -> None:
+    sentence = diversity_sentence(with_distinct(beside(synthetic, human, half, "")))
+    assert sentence.replace(SPACE, " ").startswith(said)
+
+
+def test_diversity_of_a_few_texts() -> None:
+    nothing = {"synthetic": None, "human": None, "difference": None}
+    few = {**beside(0.7, 0.8, 0.1, ""), "intervals": nothing}
+    assert diversity_sentence(with_distinct(few)).endswith("; there are too few texts to rule out chance.")
+    assert diversity_sentence(with_distinct({**nothing, "intervals": nothing, "meaning": ""})) == "Not measured."
+
+
+def test_marked_texts_are_told_apart_from_rejected_ones() -> None:
+    said = Page(render([make_card("sl")])).said
+    assert (
+        "What was marked, and kept These texts stay among the accepted ones. Look at a few: should they? "
+        "doubtful label 6 what the reason means Kdaj pridem? meant as book_appointment · rather opening_hours, "
+        "0.97 against 0.02" in said
+    )
+    said = Page(render([make_card("sl", marked=[])])).said
+    assert "What was marked" not in said
+    assert "Marked, and kept no text" in said
+
+
+def test_rare_reasons_are_folded_but_named() -> None:
+    reasons = [finding(f"reason_{n}", 10 - n, (f"text {n}", "")) for n in range(6)]
+    page = render([make_card("sl", rejected=reasons)])
+    folded = page.split("2 more reasons: reason 4 6, reason 5 5")
+    assert "text 3" in folded[0] and "text 4" not in folded[0]
+    assert "text 4" in folded[1].split("</details>")[0]
+
+
+def test_checks_that_agree_stand_in_a_table() -> None:
+    said = Page(render([make_card("sl")])).said
+    assert "Texts found by both by the first by the second wrong language, judge rejected 5 8 12" in said
+    assert "Found by no other of these checks: markup (12)." in said
+
+
+@pytest.mark.parametrize(
+    ("alone", "said"),
+    [
+        (["markup", "wrong_language"], "No text was found by two checks that look at each text by itself."),
+        (["markup"], "Nothing to compare: fewer than two of the checks that look at each text by itself found any."),
+        ([], "Nothing to compare: fewer than two of the checks that look at each text by itself found any."),
+    ],
+)
+def test_checks_without_a_text_in_common(alone: list[str], said: str) -> None:
+    agreement = {"pairs": [], "alone": [{"reason": reason, "count": 3} for reason in alone]}
+    page = Page(render([make_card("sl", agreement=agreement)])).said
+    assert said in page
+    assert "Two checks" not in page
+
+
+def test_measures_beyond_the_main_ones_are_folded() -> None:
+    page = render([make_card("sl")])
+    before, folded = page.split("2 more measures</summary>")
+    assert ">distinct 2<" in before and ">compression ratio<" not in before
+    assert ">compression ratio<" in folded.split("</details>")[0]
+
+
+def test_tests_that_found_no_drift_are_folded() -> None:
+    before, folded = render([make_card("sl")]).split("1 test without a finding</summary>")
+    assert "important" in before
+    assert ">labels<" in folded.split("</details>")[0]
+
+
+def test_the_caption_of_a_curve_does_not_say_how_samples_were_drawn() -> None:
+    assert "means over runs on samples of each size" in Page(render([make_card("sl")])).said
 
 
 def test_labels_have_a_line_of_their_own() -> None:

@@ -1,4 +1,4 @@
-"""Decides what is told of one cell: the facts of all its steps on one card, with examples of what was rejected."""
+"""Decides what is told of one cell: the facts of all its steps on one card, with examples of what checks found."""
 
 import logging
 import unicodedata
@@ -31,7 +31,7 @@ NO_REPLY = "the request failed, so that there is no reply"
 
 
 def pick_examples(rows: Iterable[Json]) -> list[dict[str, str]]:
-    """Return the shortest rejected texts that a person can read, at most `EXAMPLES`; their order does not matter.
+    """Return the shortest texts that a person can read, at most `EXAMPLES`; their order does not matter.
 
     A text without any letter comes last, since it shows little. Long texts are cut.
     """
@@ -97,19 +97,39 @@ def judge_facts(judge: Json, meanings: Mapping[str, str]) -> dict[str, Any] | No
     }
 
 
+def found_rows(reasons: Json, meanings: Mapping[str, str], rows: Sequence[Json]) -> list[dict[str, Any]]:
+    """Return what each check found, with examples from the rows of rejected.parquet or marked.parquet."""
+    return [
+        {**group, "examples": pick_examples(row for row in rows if row["reason"] == group["reason"])}
+        for group in explained_groups(reasons, meanings)
+    ]
+
+
+def agreement_facts(filtering: Json) -> dict[str, Any]:
+    """Return how far checks agree, the pair with most texts first."""
+    found = filtering["found"]
+    pairs = sorted(filtering["agreement"], key=lambda pair: (-pair["texts"], pair["checks"]))
+    agreeing = {check for pair in pairs for check in pair["checks"]}
+    return {
+        "pairs": [{**pair, "found": [found[check] for check in pair["checks"]]} for pair in pairs],
+        "alone": groups({check: n for check, n in found.items() if check not in agreeing}),
+    }
+
+
 def build_card(
     *,
     prepare: Json,
     usage: Json,
     filtering: Json,
     rejected: Sequence[Json],
+    marked: Sequence[Json],
     diversity: Json,
     labels: Json,
     gates: Json,
     evaluation: Json,
     winner: Json,
 ) -> Card:
-    """Return the card that the JSON files of a cell and its rows of rejected.parquet make.
+    """Return the card that the JSON files of a cell make, and its rows of rejected.parquet and marked.parquet.
 
     Raises:
         DataError: If the files are not of one cell, or do not hold what their step writes.
@@ -169,15 +189,9 @@ def build_card(
         },
         "asked": asked_rows([*usage["purposes"].items(), *zero_shot["usage"].items()], reply_meanings),
         "checks": {check: filtering[check]["checked"] for check in ("language", "self_revision")},
-        "rejected": [
-            {
-                "reason": reason,
-                "count": n,
-                "meaning": filtering["reasons"][reason],
-                "examples": pick_examples(r for r in rejected if r["reason"] == reason),
-            }
-            for reason, n in by_frequency(filtering["by_reason"])
-        ],
+        "rejected": found_rows(filtering["by_reason"], filtering["reasons"], rejected),
+        "marked": found_rows(filtering["marked"], filtering["reasons"], marked),
+        "agreement": agreement_facts(filtering),
         "diversity": {
             **{key: diversity[key] for key in ("compared_with", "n", "measures", "apart", "drift")},
             "labels": {
@@ -203,13 +217,16 @@ def run_card(
     def facts(folder: Path, name: str, step: str) -> Any:
         return read_json(require_input(folder / name, step))
 
-    rejected = read_rows(require_input(filtered / "rejected.parquet", "filter"), REJECTED)
+    rejected, marked = (
+        read_rows(require_input(filtered / f"{name}.parquet", "filter"), REJECTED) for name in ("rejected", "marked")
+    )
     try:
         content = build_card(
             prepare=facts(prepared, "prepare.json", "prepare"),
             usage=facts(generated, "usage.json", "generate"),
             filtering=facts(filtered, "filter.json", "filter"),
             rejected=rejected,
+            marked=marked,
             diversity=facts(measured, "diversity.json", "measure"),
             labels=facts(measured, "labels.json", "measure"),
             gates=facts(measured, "gates.json", "measure"),

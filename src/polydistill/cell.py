@@ -187,17 +187,32 @@ class GenerationFacts(Facts):
 
 
 class Example(Facts):
-    """A rejected text; `detail` is what the filter or the judge said of it."""
+    """A text that a check found; `detail` is what the check or the judge said of it."""
 
     text: str
     label: str
     detail: str
 
 
-class Rejection(Explained):
-    """The texts rejected for one reason."""
+class Found(Explained):
+    """The texts that one check rejected, or only marked."""
 
     examples: list[Example]
+
+
+class Agreement(Facts):
+    """How many texts two checks both found, and how many each of them; several checks may find a text."""
+
+    checks: tuple[str, str]
+    texts: int
+    found: tuple[int, int]
+
+
+class AgreementFacts(Facts):
+    """How far the checks that look at each text by itself agree; those `alone` share no text with another."""
+
+    pairs: list[Agreement]
+    alone: list[Group]
 
 
 class ChecksFacts(Facts):
@@ -279,6 +294,17 @@ class Gate(Facts):
     meaning: str
     examples: list[Example]
 
+    @property
+    def outcome(self) -> Literal["stopped", "warned", "passed", "not measured", "off"]:
+        """What came of it, in a word or two."""
+        if self.action == "off":
+            return "off"
+        if self.passed is None:
+            return "not measured"
+        if self.passed:
+            return "passed"
+        return "stopped" if self.action == "stop" else "warned"
+
 
 class DiversityFacts(Facts):
     """Synthetic text beside `n` texts that people wrote: human texts, or the seeds where there are no others."""
@@ -290,6 +316,15 @@ class DiversityFacts(Facts):
     labels: dict[str, LabelDiversity]
     drift: DriftFacts
     gates: dict[str, Gate]
+
+    @property
+    def verdict(self) -> Literal["stopped", "warned", "passed", "not judged"]:
+        """What the gates come to: the worst of their outcomes."""
+        outcomes = {gate.outcome for gate in self.gates.values()}
+        for outcome in ("stopped", "warned", "passed"):
+            if outcome in outcomes:
+                return outcome
+        return "not judged"
 
 
 class ValidationScores(Facts):
@@ -328,7 +363,9 @@ class Card(Facts):
     generation: GenerationFacts
     asked: list[Asked]
     checks: ChecksFacts
-    rejected: list[Rejection]
+    rejected: list[Found]
+    marked: list[Found]
+    agreement: AgreementFacts
     diversity: DiversityFacts
     winner: WinnerFacts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from polydistill import charts
-from polydistill.cell import Card, Interval, Measure, Spent, read_card, total
+from polydistill.cell import Card, DriftTest, Gate, Interval, Measure, Spent, read_card, total
 from polydistill.errors import DataError
 from polydistill.files import new_folder, require_input, write_json
 from polydistill.summary import (
@@ -100,14 +100,83 @@ def numbers(interval: Interval | None) -> str:
     return "" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
 
 
+OUTCOMES = ("stopped", "warned", "passed", "not measured", "off")
+
+
+def worst_first(card: Card) -> list[tuple[str, Gate]]:
+    """Return the gates, each with its name, by their outcome."""
+    return sorted(card.diversity.gates.items(), key=lambda item: OUTCOMES.index(item[1].outcome))
+
+
+def verdict_sentence(card: Card) -> str:
+    """Return what the gates come to, with the value and the limit of those that are not passed."""
+    gates = worst_first(card)
+    judged = [gate for _, gate in gates if gate.outcome not in ("off", "not measured")]
+    if not judged:
+        return "No gate is on, or what it looks at could not be measured."
+    missed = [
+        f"{words(name)} {number(gate.value)}, {gate.bound} {number(gate.limit)} wanted"
+        for name, gate in gates
+        if gate.outcome in ("stopped", "warned")
+    ]
+    if not missed:
+        return f"All {len(judged)} gates are passed." if len(judged) > 1 else "The only gate is passed."
+    verb = "is" if len(missed) == 1 else "are"
+    told = f"{len(missed)} of {len(judged)} gates {verb} not passed: {'; '.join(missed)}."
+    stops = [words(name) for name, gate in gates if gate.outcome == "stopped"]
+    return f"{told} The run stops at {', '.join(stops)}." if stops else told
+
+
+MAIN_MEASURES = ("distinct_2", "self_bleu", "nearest_similarity", "copied_from_seeds", "mean_characters")
+
+
+def main_measures(card: Card) -> tuple[list[tuple[str, Measure]], list[tuple[str, Measure]]]:
+    """Return the measures that say most, each with its name, and the others."""
+    measures = card.diversity.measures
+    return (
+        [(name, measures[name]) for name in MAIN_MEASURES if name in measures],
+        [(name, measure) for name, measure in measures.items() if name not in MAIN_MEASURES],
+    )
+
+
+def diversity_sentence(card: Card) -> str:
+    """Return how varied the texts are beside the others, by one measure in words."""
+    measure, others = card.diversity.measures["distinct_2"], _others(card)
+    if measure.synthetic is None or measure.human is None:
+        return "Not measured."
+    pair = f"({number(measure.synthetic)} of all pairs against {number(measure.human)})"
+    change = relative(measure)
+    if change.startswith(("+", MINUS)):
+        said = f"{change[1:]} {'more' if change.startswith('+') else 'fewer'} different pairs of words than {others}"
+    else:
+        said = f"As many different pairs of words as {others}"
+    if measure.intervals.difference is None:
+        return f"{said} {pair}; there are too few texts to rule out chance."
+    return f"{said} {pair}, {'more than chance explains' if measure.differs else 'which may be chance'}."
+
+
+def _others(card: Card) -> str:
+    return "human text" if card.diversity.compared_with == "human" else "the seeds"
+
+
+def found_drift(card: Card) -> list[tuple[str, DriftTest]]:
+    """Return the tests that found a drift, each with its name, important ones first."""
+    tests = [(name, test) for name, test in card.diversity.drift.tests.items() if test.verdict != "none"]
+    return sorted(tests, key=lambda item: (item[1].verdict != "important", -item[1].effect))
+
+
+def no_drift(card: Card) -> list[tuple[str, DriftTest]]:
+    """Return the other tests."""
+    return [(name, test) for name, test in card.diversity.drift.tests.items() if test.verdict == "none"]
+
+
 def drift_sentence(card: Card) -> str:
     """Return what the tests of drift come to, in a sentence or two."""
-    drift = card.diversity.drift
     found = {
-        verdict: [words(name) for name, test in drift.tests.items() if test.verdict == verdict]
+        verdict: [words(name) for name, test in found_drift(card) if test.verdict == verdict]
         for verdict in ("important", "small")
     }
-    others = "human text" if card.diversity.compared_with == "human" else "the seeds"
+    others = _others(card)
     told = []
     if found["important"]:
         told.append(f"The generated texts differ from {others} by much in {', '.join(found['important'])}.")
@@ -223,6 +292,12 @@ def _environment() -> Environment:
         overtaking_sentence=overtaking_sentence,
         certainty_sentence=certainty_sentence,
         counting_sentence=counting_sentence,
+        worst_first=worst_first,
+        verdict_sentence=verdict_sentence,
+        main_measures=main_measures,
+        diversity_sentence=diversity_sentence,
+        found_drift=found_drift,
+        no_drift=no_drift,
         drift_sentence=drift_sentence,
         level=_level,
     )

@@ -60,7 +60,7 @@ def folded_words(text: str) -> list[str]:
 
 
 def grams(text: str) -> set[str]:
-    """Return the character 4-grams of the folded text, by which texts are compared; the whole of a shorter one."""
+    """Return the character 4-grams of the folded text; the whole of a shorter one."""
     folded = fold(text)
     return {folded[i : i + 4] for i in range(len(folded) - 3)} or {folded}
 

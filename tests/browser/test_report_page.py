@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cards import asked, explained, make_card, rejection
+from cards import asked, explained, finding, gate, make_card
+from polydistill.cell import Gate
 from polydistill.report import render
 
 CHROMIUM = shutil.which("chromium")
@@ -73,15 +74,22 @@ def look(folder: Path, page: str, width: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page() -> str:
     sizes = {10: 0.38, 20: 0.51, 50: 0.69, 100: 0.77, 200: 0.81, 500: 0.85, 900: 0.865, 1000: 0.87, 2000: 0.88}
-    hard = [rejection("near_duplicate", 9, (HOSTILE, LONG), ("short", "")), rejection("markup", 1, (LONG, HOSTILE))]
+    hard = [finding("near_duplicate", 9, (HOSTILE, LONG), ("short", "")), finding("markup", 1, (LONG, HOSTILE))]
     causes = [{"reason": HOSTILE, "count": 9}, {"reason": LONG, "count": 1}]
     faults = [explained("no_verdict", 7, LONG)]
     dear = [asked("generate", 1_204_000, failed=10, failures=causes), asked("revise", 1_200_000, faults=faults)]
+    agreement = {
+        "pairs": [{"checks": [HOSTILE, LONG], "texts": 123_456, "found": [234_567, 345_678]}],
+        "alone": [{"reason": LONG, "count": 9}],
+    }
+    missed = gate(0.3, 0.1, passed=False, action="stop", examples=[{"text": LONG, "label": LONG, "detail": HOSTILE}])
+    worst = make_card("sl", rejected=hard, marked=hard, agreement=agreement, warnings=[LONG], asked=dear)
+    gates = {**worst.diversity.gates, "near_duplicates": Gate.model_validate(missed)}
     cards = [
-        make_card("sl", rejected=hard, warnings=[LONG], asked=dear),
+        worst.model_copy(update={"diversity": worst.diversity.model_copy(update={"gates": gates})}),
         make_card("sw", synthetic=sizes, human=sizes),
         make_card(
-            "ar", teacher=None, human={}, overtakes=None, rejected=[rejection("markup", 1, ("موعد مع الطبيب", ""))]
+            "ar", teacher=None, human={}, overtakes=None, rejected=[finding("markup", 1, ("موعد مع الطبيب", ""))]
         ),
         make_card("pt-BR", "topic", synthetic={50: 0.7}, human={}, overtakes=50, language_name="Portuguese (Brazil)"),
     ]
@@ -89,8 +97,9 @@ def page() -> str:
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
-def test_fits_the_width(page: str, tmp_path: Path, width: int) -> None:
-    found = look(tmp_path, page, width)
+@pytest.mark.parametrize("folded", [True, False])
+def test_fits_the_width(page: str, tmp_path: Path, width: int, folded: bool) -> None:
+    found = look(tmp_path, page if folded else page.replace("<details>", "<details open>"), width)
     assert found["outside"] == []
     assert found["page_width"] <= width
 

@@ -42,3 +42,5 @@ def filter(
         metrics.log_metric(name, facts[name])
     for reason, count in facts["by_reason"].items():
         metrics.log_metric(f"rejected_{reason}", count)
+    for reason, count in facts["marked"].items():
+        metrics.log_metric(f"marked_{reason}", count)

@@ -394,11 +394,14 @@ def _similarities(left: Hashed, right: Hashed, pairs: np.ndarray) -> np.ndarray:
     """Return the Jaccard similarities of the 3-grams of the pairs, float64 of shape (n_pairs,)."""
     lengths = np.array([max(len(left.folded[i]), len(right.folded[j])) for i, j in pairs.tolist()], dtype=np.int64)
     similarity = np.empty(len(pairs))
-    order = np.argsort(lengths)  # texts of like length together leave little of a table empty
+    order = np.argsort(lengths)
+    ordered = lengths[order]
     start = 0
     while start < len(order):
-        rows = max(1, _CELLS // int(lengths[order[min(start + _PAIRS, len(order)) - 1]] + 1))
-        some = order[start : start + min(rows, _PAIRS)]
+        # Texts of like length together leave little of a table empty.
+        longest = 2 * int(ordered[start]) + 1
+        like = int(np.searchsorted(ordered, longest, side="right")) - start
+        some = order[start : start + min(like, max(_CELLS // longest, 1))]
         similarity[some] = _jaccards(
             _gram_table([left.folded[i] for i in pairs[some, 0]], 0),
             _gram_table([right.folded[j] for j in pairs[some, 1]], 1),

@@ -31,7 +31,7 @@ def test_checks_come_in_the_order_of_params_yaml() -> None:
 
 
 def test_every_file_holds_a_check_that_says_what_it_looks_for() -> None:
-    params = filter_params(checks=list(CHECKS), mark=[], similar_meaning__model="a-model")
+    params = filter_params(checks=list(CHECKS), mark=["doubtful_label"], similar_meaning__model="a-model")
     checks = open_checks(params, context())
     assert [check.reason for check in checks] == list(CHECKS)
     assert len({check.meaning for check in checks}) == len(CHECKS)
@@ -47,6 +47,7 @@ def test_params_yaml_lists_all_checks_but_the_one_that_needs_a_model() -> None:
         pytest.param({"checks": ["emty"]}, "'emty' is no check; there are conflicting_label, ", id="unknown"),
         pytest.param({"checks": ["empty", "empty"], "mark": []}, "checks names empty more than once", id="twice"),
         pytest.param({"checks": ["empty"], "mark": ["markup"]}, "mark names markup, which checks does not", id="mark"),
+        pytest.param({"checks": ["doubtful_label", "empty"], "mark": []}, "doubtful_label, .* comes last", id="last"),
         pytest.param({"too_short__min_chars": 3000}, "too_short.min_chars 3000 is larger than", id="order"),
         pytest.param({"test_leak__similarity": 1.5}, "test_leak.similarity: 1.5 is not allowed", id="similarity"),
         pytest.param({"near_duplicate__min_held": 3}, "near_duplicate.min_held is no known key", id="foreign key"),
@@ -68,6 +69,15 @@ def test_looking_at_all_texts_says_the_same_as_looking_at_each() -> None:
         if isinstance(check, TextCheck):
             each = {i: detail for i, text in enumerate(texts) if (detail := check.fault(text)) is not None}
             assert check.find([sample(text) for text in texts]) == each, check.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["!" * 100_000, "a" * 100_000 + " #", "**a " * 25_000, "[" * 100_000, "- " * 50_000, "beseda druga " * 8_000],
+)
+def test_a_very_long_text_does_not_take_for_ever(text: str) -> None:
+    for check in open_checks(filter_params(), context()):
+        assert len(check.find([sample(text), sample("Kdaj odprete?")])) <= 2
 
 
 def test_exact_duplicates_keep_the_first() -> None:

@@ -120,13 +120,21 @@ def test_many_alike_texts_leave_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(near_repeats(texts, ["a"] * 200, BY_WORDS)) == list(range(1, 200))
 
 
-def test_what_stays_holds_nothing_near() -> None:
-    texts = random_texts(3, 400)
+@pytest.mark.parametrize("window", [3, 64])
+def test_what_stays_holds_nothing_near_and_what_goes_is_near_to_it(
+    window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "_WINDOW", window)
+    days = ["torek", "sredo", "petek", "četrtek"]
+    texts = random_texts(3, 400) + [
+        f"Naročite me v {day} ob {n}. uri zjutraj, hvala" for n in range(99) for day in days
+    ]
     gone = near_repeats(texts, ["a"] * len(texts), BY_GRAMS)
     stays = [text for i, text in enumerate(texts) if i not in gone]
     assert 0 < len(stays) < len(texts)
     assert near_repeats(stays, ["a"] * len(stays), BY_GRAMS) == {}
     assert all(match.index not in gone for match in gone.values())
+    assert all(jaccard(texts[i], texts[match.index]) == match.similarity >= 0.6 for i, match in gone.items())
 
 
 def test_an_index_grows() -> None:

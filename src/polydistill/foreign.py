@@ -18,7 +18,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 # More words than these add nothing, so that most texts need not be searched for them.
 _MOST_TELLTALES = 3
 # What is in no language: addresses, names of accounts, tags.
-_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+|[@#]\w+")
+# The name before an @ is looked for where it begins and taken whole: a long text must not take time by its square.
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|(?<![\w.+-])[\w.+-]++@[\w-]+\.[\w.-]+|[@#]\w+")
 _SIGNS_OF_ADDRESS = ("@", "#", "://", "www.")
 # No language is as unlikely as to make every other one infinitely likelier.
 _LEAST = 1e-30

@@ -72,16 +72,22 @@ def near_repeats(texts: Sequence[str], groups: Sequence[str], nearness: Nearness
     """
     hashed.cache_clear()  # it takes as much memory as what follows
     of_texts = _hash(texts, groups, nearness)
-    bands, by_words = [*of_texts.bands], True
     stays = np.ones(len(texts), bool)
-    found: dict[int, Match] = {}
-    while True:
-        near, bands, by_words = _within(of_texts, bands, stays, by_words=by_words)
-        gone = _first_stays(*_near_pairs(of_texts, of_texts, *near, nearness))
-        found |= gone
-        if not gone or not (bands or by_words):
-            return found
+    candidates, crowded, crowded_words = _within(of_texts, [*of_texts.bands], stays, by_words=nearness.one_word)
+    pairs = _near_pairs(of_texts, of_texts, *candidates, nearness)
+    gone = _first_stays(*pairs)
+    # Where so many have a hash in common that some were not compared, those that stay are, until no two are near.
+    while crowded or crowded_words:
+        stays[:] = True
         stays[list(gone)] = False
+        candidates, _, _ = _within(of_texts, crowded, stays, by_words=crowded_words)
+        more = _near_pairs(of_texts, of_texts, *candidates, nearness)
+        if not len(more[0]):
+            break
+        earlier, later, similarity = (np.concatenate(both) for both in zip(pairs, more, strict=True))
+        pairs = earlier, later, similarity
+        gone = _first_stays(*pairs)
+    return gone
 
 
 def near_copies(texts: Sequence[str], of: Sequence[str], nearness: Nearness) -> dict[int, Match]:

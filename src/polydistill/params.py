@@ -298,6 +298,11 @@ class FilterParams(Section):
             names = getattr(self, name)
             if twice := sorted({check for check in names if names.count(check) > 1}):
                 raise ValueError(f"{name} names {', '.join(twice)} more than once")
+        if "doubtful_label" in self.rejecting[:-1]:
+            raise ValueError(
+                "checks: doubtful_label, where it rejects, comes last, since it learns from what the others leave; "
+                "or name it in mark"
+            )
         if missing := [check for check in self.mark if check not in self.checks]:
             raise ValueError(f"mark names {', '.join(missing)}, which checks does not list")
         return self

@@ -11,7 +11,7 @@ from polydistill.params import FilterParams
 from polydistill.records import Sample
 from polydistill.text import fold
 
-_FEATURES = 2**18  # 3-grams are told apart by as many hashes
+_FEATURES = 2**18  # 3-grams are told apart by as many hashes at most
 _SMOOTHING = 0.1  # added to how often a label has a 3-gram
 
 
@@ -46,7 +46,7 @@ class DoubtfulLabel(Check):
         given = np.array([numbers[sample.record.label] for sample in samples])
         folds = np.array([int(sample.record.id, 16) % self.folds for sample in samples])
         features, ends = code_grams([fold(sample.record.text) for sample in samples])
-        features = (mixed(features) % np.uint64(_FEATURES)).astype(np.int32)
+        features = np.unique(mixed(features) % np.uint64(_FEATURES), return_inverse=True)[1]
         left = np.arange(len(samples))
         found: dict[int, str] = {}
         while True:
@@ -65,7 +65,7 @@ def _cross_validated(
     """Return how likely each label is for each text that is left, by a student of the texts of the other folds.
 
     Args:
-        features: The 3-grams of all texts one after the other, int32.
+        features: The 3-grams of all texts one after the other, as numbers from 0.
         ends: Where the 3-grams of each text begin and end, int64 of shape (n_texts + 1,).
         left: Indices of the texts to look at.
         given: The label of each text, as a number.
@@ -75,24 +75,23 @@ def _cross_validated(
     Returns:
         float64 of shape (n_left, n_labels); a row adds up to 1.
     """
-    rows = [left[folds[left] == fold] for fold in range(folds.max() + 1)]
-    of_fold = [_counts(features, ends, some, given, n_labels) for some in rows]
-    total = np.sum(of_fold, axis=0)
+    total = _counts(features, ends, left, given, n_labels)
     likely = np.empty((len(given), n_labels))
-    for some, counts in zip(rows, of_fold, strict=True):
-        if len(some):
-            others = total - counts + _SMOOTHING
-            likely[some] = _probabilities(features, ends, some, np.log(others / others.sum(axis=1, keepdims=True)))
+    for part in np.unique(folds[left]):
+        some = left[folds[left] == part]
+        others = total - _counts(features, ends, some, given, n_labels) + np.float32(_SMOOTHING)
+        likely[some] = _probabilities(features, ends, some, np.log(others / others.sum(axis=1, keepdims=True)))
     of_left: np.ndarray = likely[left]
     return of_left
 
 
 def _counts(features: np.ndarray, ends: np.ndarray, rows: np.ndarray, given: np.ndarray, n_labels: int) -> np.ndarray:
-    """Return how often the texts of each label have each feature, float64 of shape (n_labels, n_features)."""
+    """Return how often the texts of each label have each feature, float32 of shape (n_labels, n_features)."""
     places, lengths = _places(ends, rows)
-    cells = np.repeat(given[rows] * _FEATURES, lengths) + features[places]
-    counts: np.ndarray = np.bincount(cells, minlength=n_labels * _FEATURES).reshape(n_labels, _FEATURES)
-    return counts.astype(float)
+    n_features = int(features.max()) + 1
+    cells = np.repeat(given[rows] * n_features, lengths) + features[places]
+    counts: np.ndarray = np.bincount(cells, minlength=n_labels * n_features).reshape(n_labels, n_features)
+    return counts.astype(np.float32)
 
 
 def _probabilities(features: np.ndarray, ends: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from polydistill.params import FilterParams
 _MARKUP = {
     "HTML": re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*(?:\s[^<>]*)?/?>|&(?:[a-zA-Z]+|#\d+|#x[0-9a-fA-F]+);"),
     "markdown": re.compile(
-        r"(?<!\w)(\*\*|__)(?=\S).+?(?<=\S)\1(?!\w)"  # bold
-        r"|^\s*\#{1,6}\s|```|\[[^\]]+\]\([^)\s]+\)",  # heading, code, link
+        r"(?<!\w)(\*\*|__)(?=\S).{1,200}?(?<=\S)\1(?!\w)"  # bold
+        r"|^\s*\#{1,6}\s|```|\[[^\[\]]{1,200}\]\([^)\s]+\)",  # heading, code, link
         re.DOTALL,
     ),
     "a label": re.compile(

@@ -10,7 +10,8 @@ from polydistill.params import FilterParams
 from polydistill.records import Sample
 
 # Where a clause may end: at what closes a sentence in many scripts, at brackets, at a dash or stroke between spaces.
-_BREAK = re.compile(r"[.!?…;:؟؛۔։]+\s|[।॥。！？；：\n()（）\[\]]|\s[-–—|/]+\s")
+# A run of signs is looked at where it begins, and whole, so that a long one does not take time by its square.
+_BREAK = re.compile(r"(?<![.!?…;:؟؛۔։])[.!?…;:؟؛۔։]++\s|[।॥。！？；：\n()（）\[\]]|\s[-–—|/]++\s")
 
 
 class MixedLanguage(TextCheck):

@@ -12,14 +12,15 @@ from polydistill.text import fold, words
 _COUNTED_WORDS = 8
 _LOOP_ROUNDS = 4
 _LOOP_CHARS = 16
+_LOOKED_AT = 4_000  # characters, since to look for loops takes time by the square of the length
 
 
 class Repetition(TextCheck):
     """Finds texts of which one word, or a loop of the same characters, makes up more than `max_share`.
 
     The loop is looked for without regard to spaces: so it is found in scripts without them, and where a phrase of
-    several words goes round. Words are counted in texts of eight or more; a loop shorter than four rounds or 16
-    characters is how people write.
+    several words goes round; only at the beginning of a very long text. Words are counted in texts of eight or more; a
+    loop shorter than four rounds or 16 characters is how people write.
     """
 
     meaning = "one word or phrase over and over"
@@ -40,7 +41,7 @@ class Repetition(TextCheck):
             word, count = Counter(all_words).most_common(1)[0]
             if count > self.max_share * len(all_words):
                 return f"{count} of {len(all_words)} words are: {word}"
-        folded = fold(text)
+        folded = fold(text[:_LOOKED_AT])
         unit, length = _longest_loop(folded, self.max_share)
         if length >= _LOOP_CHARS and length > self.max_share * len(folded):
             return f"{length // len(unit)} times over: {unit}"

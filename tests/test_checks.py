@@ -1,3 +1,4 @@
+import random
 from typing import Any
 
 import pytest
@@ -144,6 +145,17 @@ def test_doubts_do_not_depend_on_the_order_and_end() -> None:
     found = find("doubtful_label", *samples)
     backwards = find("doubtful_label", *samples[::-1])
     assert {len(samples) - 1 - i: detail for i, detail in backwards.items()} == found != {}
+    assert find("doubtful_label", *(s for i, s in enumerate(samples) if i not in found)) == {}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 8])
+def test_among_what_is_left_no_label_is_doubtful(seed: int) -> None:
+    texts = [*((text, "hours") for text in OPEN), *((text, "book") for text in BOOK)]
+    wrong = random.Random(seed).sample(range(len(texts)), 7)
+    other = {"hours": "book", "book": "hours"}
+    samples = [sample(text, other[label] if i in wrong else label) for i, (text, label) in enumerate(texts)]
+    found = find("doubtful_label", *samples)
+    assert set(found) == set(wrong)
     assert find("doubtful_label", *(s for i, s in enumerate(samples) if i not in found)) == {}
 
 

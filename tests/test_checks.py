@@ -61,7 +61,7 @@ def test_a_wrong_setting_is_explained(changes: dict[str, Any], message: str) -> 
 
 def test_a_model_must_be_named_for_similar_meaning() -> None:
     with pytest.raises(ParamsError, match="similar_meaning.model: name a sentence-embedding model"):
-        open_checks(filter_params(checks=["similar_meaning"], mark=[]), context())
+        filter_params(checks=["similar_meaning"], mark=[])
 
 
 def test_looking_at_all_texts_says_the_same_as_looking_at_each() -> None:

@@ -91,7 +91,10 @@ def near_repeats(texts: Sequence[str], groups: Sequence[str], nearness: Nearness
 
 
 def near_copies(texts: Sequence[str], of: Sequence[str], nearness: Nearness) -> dict[int, Match]:
-    """Find the texts that are near to one of the texts `of`: by index, each with the most similar one."""
+    """Find the texts that are near to one of the texts `of`: by index, each with the most similar one.
+
+    Where more than `_WINDOW` of the texts `of` have the same hash, each is compared with so many of them only.
+    """
     if not texts or not of:
         return {}
     asked, known = hashed(tuple(texts), nearness), _hash(of, None, nearness)

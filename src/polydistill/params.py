@@ -303,6 +303,8 @@ class FilterParams(Section):
                 "checks: doubtful_label, where it rejects, comes last, since it learns from what the others leave; "
                 "or name it in mark"
             )
+        if "similar_meaning" in self.checks and self.similar_meaning.model is None:
+            raise ValueError("similar_meaning.model: name a sentence-embedding model, or take the check out of checks")
         if missing := [check for check in self.mark if check not in self.checks]:
             raise ValueError(f"mark names {', '.join(missing)}, which checks does not list")
         return self

@@ -7,7 +7,6 @@ import numpy as np
 
 from polydistill.checks._base import Check, Context
 from polydistill.embedding import embed
-from polydistill.errors import ParamsError
 from polydistill.params import FilterParams
 from polydistill.records import Sample
 
@@ -26,14 +25,9 @@ class SimilarMeaning(Check):
 
     @classmethod
     def open(cls, params: FilterParams, context: Context) -> Self:
-        """Return the check with the model of `params`.
-
-        Raises:
-            ParamsError: If no model is named.
-        """
+        """Return the check with the model of `params`, which names one where it lists the check."""
         section = params.similar_meaning
-        if section.model is None:
-            raise ParamsError("filter.similar_meaning.model: name a sentence-embedding model, or take the check out")
+        assert section.model is not None
         return cls(section.model, section.similarity)
 
     def find(self, samples: Sequence[Sample]) -> dict[int, str]:

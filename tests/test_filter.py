@@ -206,7 +206,9 @@ LEAK = "do kdaj je danes odprt laboratorij"
 
 
 @pytest.mark.parametrize("change", ["unlisted", "marked"])
-def test_a_leak_that_is_not_rejected_stops_the_run(tmp_path: Path, change: str) -> None:
+def test_a_leak_that_is_not_rejected_stops_the_run(
+    tmp_path: Path, change: str, caplog: pytest.LogCaptureFixture
+) -> None:
     checks = [check for check in PARAMS.checks if check != "test_leak" or change == "marked"]
     params = filter_params(checks=checks, mark=[*PARAMS.mark, "test_leak"] if change == "marked" else PARAMS.mark)
     texts = {**GOOD, "book": [*GOOD["book"], LEAK]}
@@ -217,6 +219,8 @@ def test_a_leak_that_is_not_rejected_stops_the_run(tmp_path: Path, change: str) 
     assert not (tmp_path / "filtered").exists()
     filter_texts(tmp_path, texts, params=params, allow_leaks=True)
     assert LEAK in accepted(tmp_path)
+    assert f"1 of 5 kept texts give the test set away, such as: {LEAK}" in caplog.text
+    assert read_json(tmp_path / "filtered" / "filter.json")["kept_leaks"] == 1
 
 
 def test_a_failure_leaves_no_older_result(tmp_path: Path) -> None:

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from build import build_prepared, records
+from polydistill.checks import Context, open_checks
 from polydistill.errors import DataError, PolydistillError
 from polydistill.files import digest, read_json, read_yaml, write_json
+from polydistill.filter import filter_samples
 from polydistill.measure import run_measure
+from polydistill.measure.gates import OTHER_LANGUAGE, REPEATS, found_examples, found_share
 from polydistill.measure.page import number_ids
 from polydistill.measure.sampling import matched
-from polydistill.params import GatesParams, MeasureParams
-from polydistill.records import REJECTED, to_row, write_records, write_rows
+from polydistill.params import FilterParams, GatesParams, MeasureParams
+from polydistill.records import REJECTED, Sample, to_row, write_records, write_rows
 
 HUMAN = {
     "book": [
@@ -39,7 +42,8 @@ SYNTHETIC = {
 }
 REPEATED = {"book": ["Prosim za termin pri zdravniku"]}
 GATES = tuple(GatesParams.model_fields)
-DEFAULTS = read_yaml(Path(__file__).parents[1] / "params.yaml")["measure"]
+REPOSITORY = Path(__file__).parents[1]
+DEFAULTS = read_yaml(REPOSITORY / "params.yaml")["measure"]
 
 
 def gates(**changes: dict[str, Any]) -> GatesParams:
@@ -53,8 +57,10 @@ def build(root: Path, human: dict[str, list[str]] | None, synthetic: dict[str, l
     repeated = [to_row(r, reason="near_duplicate", detail="0.97 like: another") for r in records(REPEATED)]
     write_rows(root / "filtered" / "rejected.parquet", repeated, REJECTED)
     accepted = len(records(synthetic))
-    content = {"generated": accepted + 1, "accepted": accepted, "rejected": 1, "by_reason": {"near_duplicate": 1}}
-    write_json(root / "filtered" / "filter.json", {**content, "language": {"checked": True}})
+    write_rows(root / "filtered" / "marked.parquet", [], REJECTED)
+    reasons = {"copied_seed": "", "near_duplicate": "", "wrong_language": ""}
+    content = {"generated": accepted + 1, "reasons": reasons, "language": {"checked": True}}
+    write_json(root / "filtered" / "filter.json", content)
 
 
 def run(
@@ -66,9 +72,16 @@ def run(
     max_texts: int = 100,
 ) -> Path:
     build(root, human, synthetic)
+    measure(root, gates, max_texts)
+    return root / "measured"
+
+
+def measure(root: Path, gates: GatesParams, max_texts: int = 100) -> dict[str, dict[str, Any]]:
+    """Measure what was built, and return what became of the gates."""
     params = MeasureParams(max_texts=max_texts, seed=1, embedding_model=None, gates=gates)
     run_measure(root / "prepared", root / "filtered", root / "measured", params)
-    return root / "measured"
+    told: dict[str, dict[str, Any]] = read_json(root / "measured" / "gates.json")["gates"]
+    return told
 
 
 def test_both_sides_get_equal_numbers_of_each_label() -> None:
@@ -195,6 +208,112 @@ def test_a_gate_that_is_off_is_silent(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         run(tmp_path, human=HUMAN, gates=gates(near_duplicates={"action": "off", "limit": 0.0}))
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        pytest.param("near_duplicates", ["copied_seed", "wrong_language"], id="no duplicates looked for"),
+        pytest.param("copied_seeds", ["near_duplicate", "wrong_language"], id="no seeds looked for"),
+        pytest.param("language_purity", ["near_duplicate", "copied_seed"], id="no language looked at"),
+    ],
+)
+def test_a_gate_whose_checks_did_not_run_is_not_measured_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, listed: list[str]
+) -> None:
+    build(tmp_path, HUMAN, SYNTHETIC)
+    filtering = read_json(tmp_path / "filtered" / "filter.json")
+    language = {"checked": "wrong_language" in listed}
+    write_json(
+        tmp_path / "filtered" / "filter.json",
+        filtering | {"reasons": dict.fromkeys(listed, ""), "language": language},
+    )
+    with caplog.at_level(logging.WARNING):
+        told = measure(tmp_path, gates(**{name: {"action": "stop", "limit": 1.0}}))
+    assert {of for of, gate in told.items() if gate["value"] is None} == {name}
+    assert told[name]["passed"] is None
+    (warning,) = caplog.messages
+    assert warning.startswith(f"gate {name} stops nothing, since it could not be measured: it takes ")
+    assert "in filter.checks" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "value"),
+    [
+        pytest.param("near_duplicates", "near_duplicate", 3 / 11, id="repeats"),  # with the one that was rejected
+        pytest.param("copied_seeds", "copied_seed", 2 / 11, id="copies"),
+        pytest.param("language_purity", "wrong_language", 9 / 11, id="language"),
+    ],
+)
+def test_texts_that_filter_only_marked_count_at_the_gates(tmp_path: Path, name: str, reason: str, value: float) -> None:
+    build(tmp_path, HUMAN, SYNTHETIC)
+    marked = [to_row(r, reason=reason, detail="") for r in records(SYNTHETIC)[:2]]
+    write_rows(tmp_path / "filtered" / "marked.parquet", marked, REJECTED)
+    assert measure(tmp_path, gates())[name]["value"] == pytest.approx(value, abs=1e-5)
+
+
+def test_a_text_marked_for_two_reasons_counts_once() -> None:
+    (record, *_) = records(SYNTHETIC)
+    found = [to_row(record, reason=reason, detail="") for reason in ("exact_duplicate", "near_duplicate")]
+    filtering = {"generated": 10, "reasons": {"exact_duplicate": "", "near_duplicate": ""}}
+    assert found_share(filtering, found, REPEATS) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("reasons", "found", "shown"),
+    [
+        pytest.param(
+            REPEATS,
+            [
+                ("dva", "near_duplicate", "0.85 like: dve"),
+                ("ali pet", "near_duplicate", "one word apart from: ali tudi pet"),
+                ("ena", "near_duplicate", "0.97 like: eno"),
+                ("Tri!", "exact_duplicate", "tri"),
+                ("tri", "near_duplicate", "0.90 like: trije"),
+            ],
+            ["Tri!", "ena", "dva", "ali pet"],
+            id="most alike first",
+        ),
+        pytest.param(
+            OTHER_LANGUAGE,
+            [
+                ("slovenski", "wrong_language", "hr 0.510, sl 0.490; što"),
+                ("Hello there", "wrong_language", "en 0.990, sl 0.010"),
+                ("Dober dan. Good day.", "mixed_language", "de 0.800, sl 0.100: Good day."),
+                ("пет", "wrong_script", "Cyrillic 60%, Greek 35%"),
+                ("hello there", "wrong_language", "en 0.980, sl 0.020"),
+            ],
+            ["Hello there", "пет", "Dober dan. Good day.", "slovenski"],
+            id="most surely foreign first",
+        ),
+    ],
+)
+def test_the_worst_texts_come_first_and_each_once(
+    reasons: tuple[str, ...], found: list[tuple[str, str, str]], shown: list[str]
+) -> None:
+    rows = [to_row(records({"book": [text]})[0], reason=reason, detail=detail) for text, reason, detail in found]
+    for order in (rows, rows[::-1]):
+        assert [example.text for example in found_examples(order, reasons)] == shown
+
+
+def test_the_worst_texts_are_told_from_what_the_checks_say() -> None:
+    params = FilterParams.model_validate(read_yaml(REPOSITORY / "params.yaml")["filter"])
+    checks = ["exact_duplicate", "near_duplicate", "wrong_script", "wrong_language"]
+    opened = open_checks(params.model_copy(update={"checks": checks}), Context("sl", ["sl", "en", "de"]))
+    first = "v petek bi rad pregled zob"
+    alike = [first, f"{first}!", f"{first}e", "v petek bi rad kratek pregled zob"]
+    foreign = ["I would like to book an appointment with the dentist", "Я хотел бы к врачу and so on and on"]
+    result = filter_samples([Sample(record) for record in records({"book": [*alike, *foreign]})], opened)
+    rows = [to_row(f.sample.record, reason=f.reason, detail=f.detail) for f in result.rejected]
+    assert [example.detail for example in found_examples(rows, REPEATS)] == [
+        first,
+        f"0.95 like: {first}",
+        f"one word apart from: {first}",
+    ]
+    assert [example.detail for example in found_examples(rows, OTHER_LANGUAGE)] == [
+        "en 1.000, sl 0.000",
+        "Cyrillic 54%",
+    ]
 
 
 def test_the_report_stands_alone(tmp_path: Path) -> None:

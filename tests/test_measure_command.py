@@ -33,8 +33,9 @@ def write_filtered(folder: Path, texts: Mapping[str, Sequence[str]]) -> None:
     foreign = {"reason": "wrong_language", "detail": "likelier English"}
     rows = [to_row(record, **foreign) for record in records({"book": ["I would like an appointment."]})]
     write_rows(folder / "rejected.parquet", rows, REJECTED)
-    counts = {"generated": 9, "accepted": 8, "rejected": 1, "by_reason": {"wrong_language": 1}}
-    write_json(folder / "filter.json", {**counts, "language": {"checked": True}})
+    write_rows(folder / "marked.parquet", [], REJECTED)
+    content = {"generated": 9, "reasons": {"wrong_language": "another language"}, "language": {"checked": True}}
+    write_json(folder / "filter.json", content)
 
 
 def test_a_gate_stops_the_command_with_all_its_results_written(tmp_path: Path) -> None:
@@ -91,7 +92,10 @@ def test_teachers_are_ranked_on_the_terminal_and_in_a_file(tmp_path: Path) -> No
     cell = fill(build_workspace(tmp_path))
     texts = {"llama": TEXTS, "gpt": HUMAN, "tiny": {**HUMAN, "hours": HUMAN["book"], "book": HUMAN["hours"]}}
     for name, of_teacher in texts.items():
-        prefixed = {label: [f"{name}: {text}" for text in of_label] for label, of_label in of_teacher.items()}
+        prefixed = {
+            label: [f"{name} {number}: {text}" for text in of_label for number in range(4)]
+            for label, of_label in of_teacher.items()
+        }
         write_filtered(tmp_path / name / "work/demo/sl/filtered", prefixed)
     arguments = [part for name in texts for part in ("--compare-teachers", f"{name}={tmp_path / name}")]
     code = "import sys; sys.stdout = sys.stderr\nfrom polydistill.cli import main; main()"
@@ -101,7 +105,7 @@ def test_teachers_are_ranked_on_the_terminal_and_in_a_file(tmp_path: Path) -> No
     assert all(name in said for name in texts)
     told = json.loads((cell / "compared/teachers.json").read_text("utf-8"))
     assert {of["name"] for of in told["teachers"]} == set(texts)
-    assert (told["texts"], told["labels"]) == (6, ["book", "hours"])
+    assert (told["texts"], told["labels"]) == (24, ["book", "hours"])
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,12 @@ def test_the_size_of_a_drift_of_the_vocabulary_is_how_far_the_auc_is_from_a_half
     assert vocabulary_test({"value": None, "interval": None}, None) is None
 
 
+def test_a_limit_is_told_as_it_was_meant() -> None:
+    test = DriftTest("vocabulary", "", 0.5, [0.4, 0.6], 0.5)
+    told = judged({"vocabulary": test}, {"vocabulary": 2 * 0.95 - 1})  # 0.8999999999999999
+    assert told["tests"]["vocabulary"]["limit"] == 0.9
+
+
 def test_halves_hold_half_of_each_label_and_no_text_twice() -> None:
     rows = whole_and_halves(["a"] * 6 + ["b"] * 3, seed=1)
     assert rows[0].all()

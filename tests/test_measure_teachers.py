@@ -10,7 +10,7 @@ import pytest
 from build import records
 from polydistill.errors import DataError
 from polydistill.files import digest, read_json
-from polydistill.measure.teachers import Ranked, adjusted, conclusion, rose, run_compare_teachers
+from polydistill.measure.teachers import Ranked, adjusted, conclusion, rose, run_compare_teachers, unshared
 from polydistill.params import LinearParams
 from polydistill.records import write_records
 
@@ -91,6 +91,48 @@ def test_a_conclusion_says_who_may_be_as_good() -> None:
     assert "By RoSE alone noisy would" in conclusion([best, spared])
 
 
+def shared_and_own(folder: Path, n_own: int) -> Path:
+    """Write 100 texts a label, the same for all but case and punctuation; as many as given name the folder instead."""
+    texts = {}
+    for label, named in THINGS.items():
+        shared = [f"{opening} {thing} {label}" for opening in OPENINGS for thing in (*named, "kaj", "nič")]
+        own = [f"{folder.name} {label} {named[i % 8]} {i}" for i in range(n_own)]
+        texts[label] = [*own, *(text.title() + "!" if folder.name == "b" else text for text in shared[n_own:])]
+    write_records(folder / "accepted.parquet", records(texts))
+    return folder
+
+
+def test_generations_that_share_nearly_all_texts_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    teachers = {name: shared_and_own(tmp_path / name, 1) for name in ("a", "b")}
+    with pytest.raises(DataError) as refused:
+        compare(tmp_path, teachers)
+    assert str(refused.value) == (
+        "teacher a has 3 of 300 texts to test the others on, those that no other teacher wrote too; it takes 20, "
+        "some of each label: leave out a or b, which share 297, or generate more texts"
+    )
+    assert not (tmp_path / "compared").exists()
+
+
+def test_a_label_without_a_test_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        texts = {"sport": [f"tekma {i}" for i in range(10)], "food": [f"{name} juha {i}" for i in range(30)]}
+        write_records(tmp_path / name / "accepted.parquet", records(texts))
+    with pytest.raises(DataError, match="teacher a has 30 of 40 texts to test the others on"):
+        compare(tmp_path, {name: tmp_path / name for name in ("a", "b")})
+
+
+def test_generations_that_share_most_texts_are_compared_by_the_others(tmp_path: Path) -> None:
+    ranked = compare(tmp_path, {name: shared_and_own(tmp_path / name, 8) for name in ("a", "b")})
+    for of in ranked:
+        assert of.interval[0] <= of.rose <= of.interval[1]
+
+
+def test_only_texts_that_no_other_teacher_wrote_are_tests() -> None:
+    texts = [["Prva.", "druga", "tretja"], ["prva", "četrta"], ["DRUGA!", "peta"]]
+    found = unshared([records({"a": of_teacher}) for of_teacher in texts])
+    assert [of_teacher.tolist() for of_teacher in found] == [[False, False, True], [False, True], [False, True]]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -98,13 +140,20 @@ def test_a_conclusion_says_who_may_be_as_good() -> None:
         pytest.param(["full", "nowhere"], "holds neither accepted.parquet nor work/demo/sl/filtered", id="no folder"),
         pytest.param(["full", "empty"], "teacher empty has no accepted text in demo/sl", id="no texts"),
         pytest.param(["full", "other"], "fewer than two labels have two texts in each", id="no labels in common"),
-        pytest.param(["full", "same"], "have written the same texts; leave one out", id="the same texts"),
+        pytest.param(["full", "same"], "has 0 of 180 texts to test the others on", id="the same texts"),
+        pytest.param(["full", "german"], "teacher german has texts in de, and demo/sl is in sl", id="another language"),
+        pytest.param(["few", "fewer"], "has 12 of 12 texts .* it takes 20, some of each label: generate", id="few"),
     ],
 )
 def test_what_cannot_be_compared_is_said(tmp_path: Path, names: list[str], message: str) -> None:
     generation(tmp_path / "full", 1, 0)
     generation(tmp_path / "same", 1, 0)
     write_records(tmp_path / "empty" / "accepted.parquet", [])
+    german = {label: [f"{label} {i}" for i in range(40)] for label in THINGS}
+    write_records(tmp_path / "german" / "accepted.parquet", records(german, language="de"))
+    for name in ("few", "fewer"):
+        few = {label: [f"{name} {label} {i}" for i in range(6)] for label in ("sport", "food")}
+        write_records(tmp_path / name / "accepted.parquet", records(few))
     write_records(tmp_path / "other" / "accepted.parquet", records({"else": ["nekaj", "drugega"]}))
     with pytest.raises(DataError, match=message):
         compare(tmp_path, {name: tmp_path / name for name in names})

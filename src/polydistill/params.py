@@ -333,7 +333,7 @@ class GatesParams(Section):
 
     near_duplicates: GateParams = Field(description="Share of the generated texts that repeat another one; most.")
     copied_seeds: GateParams = Field(description="Share of the generated texts that repeat a seed; most.")
-    language_purity: GateParams = Field(description="Share of the accepted texts in the wanted language; least.")
+    language_purity: GateParams = Field(description="Share of the generated texts not found to be foreign; least.")
     distinct_2_ratio: GateParams = Field(description="Distinct-2 of accepted texts over that of human ones; least.")
     auc: GateParams = Field(description="How well a classifier tells accepted from human texts, 0.5 to 1; most.")
     drift: GateParams = Field(description="Size of a drift of labels or text properties that is not chance; most.")

@@ -20,7 +20,11 @@ def open_checks(params: FilterParams, context: Context) -> list[Check]:
         ParamsError: If a file holds no class of its name, or a check lacks a setting that it needs.
         MissingExtraError: If a check needs a library that is not installed.
     """
-    return [_class_of(name).open(params, context) for name in params.checks]
+    checks = {name: _class_of(name).open(params, context) for name in params.checks}
+    for name, check in checks.items():
+        if not isinstance(check, Check):  # `open` is the one method that a class may forget without being refused
+            raise ParamsError(f"filter.checks: the class of {name} has no `open` that returns the check")
+    return [*checks.values()]
 
 
 def _class_of(name: str) -> type[Check]:

@@ -61,7 +61,7 @@ class Texts:
 
 
 class Comparison:
-    """All that is measured of a cell, but for what filter rejected."""
+    """All that is measured of a cell, but for what filter found."""
 
     def __init__(self, texts: Texts, params: MeasureParams) -> None:
         """Draw the texts, and compute what several measures need."""
@@ -169,16 +169,16 @@ def judged_gates(
     auc: float | None,
     drift: dict[str, Any],
     filtering: dict[str, Any],
-    rejected: Sequence[dict[str, Any]],
+    found: Sequence[dict[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Return what became of each gate, from what was measured and what filter rejected."""
+    """Return what became of each gate, from what was measured and what filter rejected or marked."""
     synthetic, human = compared.equal
     distinct = measures["distinct_2"]
     moved, distance = gates.worst_drift(drift)
-    foreign_share = gates.rejected_share(filtering, gates.OTHER_LANGUAGE)
+    foreign_share = gates.found_share(filtering, found, gates.OTHER_LANGUAGE)
     values = {
-        "near_duplicates": gates.rejected_share(filtering, gates.REPEATS),
-        "copied_seeds": gates.rejected_share(filtering, gates.COPIES),
+        "near_duplicates": gates.found_share(filtering, found, gates.REPEATS),
+        "copied_seeds": gates.found_share(filtering, found, gates.COPIES),
         "language_purity": None if foreign_share is None or not filtering["language"]["checked"] else 1 - foreign_share,
         "distinct_2_ratio": distinct["synthetic"] / distinct["human"]
         if distinct["human"] and distinct["synthetic"] is not None
@@ -187,9 +187,9 @@ def judged_gates(
         "drift": distance,
     }
     examples = {
-        "near_duplicates": partial(gates.rejected_examples, rejected, gates.REPEATS),
-        "copied_seeds": partial(gates.rejected_examples, rejected, gates.COPIES),
-        "language_purity": partial(gates.rejected_examples, rejected, gates.OTHER_LANGUAGE),
+        "near_duplicates": partial(gates.found_examples, found, gates.REPEATS),
+        "copied_seeds": partial(gates.found_examples, found, gates.COPIES),
+        "language_purity": partial(gates.found_examples, found, gates.OTHER_LANGUAGE),
         "distinct_2_ratio": partial(gates.repetitive_examples, synthetic),
         "auc": partial(gates.told_apart_examples, synthetic, compared.scores),
         "drift": partial(gates.drifted_examples, compared.drawn[0], compared.drawn[1], moved, compared.texts.tags),
@@ -215,7 +215,11 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     accepted = read_records(require_input(filtered / "accepted.parquet", "filter"))
     filtering = read_json(require_input(filtered / "filter.json", "filter"))
-    rejected = read_rows(require_input(filtered / "rejected.parquet", "filter"), REJECTED)
+    found = [
+        row
+        for name in ("rejected", "marked")
+        for row in read_rows(require_input(filtered / f"{name}.parquet", "filter"), REJECTED)
+    ]
     human, compared_with = read_records(prepared / "human.parquet"), "human"
     seeds = read_records(prepared / "seeds.parquet")
     if not human:
@@ -235,7 +239,7 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
     )
     compared = Comparison(texts, params)
     measures, apart, drift = compared.measures(), compared.apart(), compared.drift()
-    judged = judged_gates(compared, measures, apart["auc"]["value"], drift, filtering, rejected)
+    judged = judged_gates(compared, measures, apart["auc"]["value"], drift, filtering, found)
     content = {
         "schema_version": 2,
         "compared_with": compared_with,

@@ -162,7 +162,7 @@ def judged(tests: Mapping[str, Test], limits: Mapping[str, float]) -> dict[str, 
             "what": test.what,
             "effect": rounded(test.effect),
             "interval": rounded(test.interval),
-            "limit": limits[test.question],
+            "limit": rounded(limits[test.question]),
             "p_value": rounded(adjusted),
             "verdict": "important" if important else "small" if drifted else "none",
         }

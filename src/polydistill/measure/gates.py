@@ -1,6 +1,7 @@
 """Which measured values are bad enough to warn of, or to stop the run for."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from polydistill.measure.drift import properties_of
 from polydistill.measure.tokens import tokens
 from polydistill.params import GatesParams
 from polydistill.records import Record
-from polydistill.text import tidy
+from polydistill.text import fold, tidy
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,10 @@ _SHOWN_CHARS = 120
 
 MEANING = {
     "near_duplicates": "share of the generated texts that repeat another one, exactly or nearly; filter has rejected "
+    "or marked them",
+    "copied_seeds": "share of the generated texts that repeat a seed, exactly or nearly; filter has rejected or marked "
     "them",
-    "copied_seeds": "share of the generated texts that repeat a seed, exactly or nearly; filter has rejected them",
-    "language_purity": "share of the generated texts that filter did not reject for their language",
+    "language_purity": "share of the generated texts that filter neither rejected nor marked for their language",
     "distinct_2_ratio": "different pairs of neighbouring words in accepted texts, as a share of those in human ones",
     "auc": "how well a linear model tells accepted from human texts; 0.5 = not at all, 1 = always",
     "drift": "size of the largest drift of a property or of the labels, 0 to 1: the low end of its interval, 0 where "
@@ -33,7 +35,17 @@ MEANING = {
 }
 AT_LEAST = {"language_purity", "distinct_2_ratio"}
 
-# What filter rejected counts here by these reasons of its checks.
+# What it takes to measure the value of a gate.
+NEEDS = {
+    "near_duplicates": "exact_duplicate or near_duplicate in filter.checks",
+    "copied_seeds": "copied_seed in filter.checks",
+    "language_purity": "wrong_language in filter.checks, and a language that its identifier knows",
+    "distinct_2_ratio": "texts of two words or more on both sides",
+    "auc": "more texts of a label on both sides",
+    "drift": "texts on both sides",
+}
+
+# What filter rejected or marked counts here by these reasons of its checks.
 REPEATS = ("exact_duplicate", "near_duplicate")
 COPIES = ("copied_seed",)
 OTHER_LANGUAGE = ("wrong_language", "wrong_script", "mixed_language")
@@ -47,18 +59,44 @@ class Example(NamedTuple):
     detail: str
 
 
-def rejected_share(filtering: Mapping[str, Any], reasons: Sequence[str]) -> float | None:
-    """Return which share of the generated texts filter rejected for one of the reasons."""
-    generated = filtering["generated"]
-    return sum(filtering["by_reason"].get(reason, 0) for reason in reasons) / generated if generated else None
+def found_share(
+    filtering: Mapping[str, Any], found: Sequence[Mapping[str, Any]], reasons: Sequence[str]
+) -> float | None:
+    """Return which share of the generated texts filter found for one of the reasons.
+
+    Args:
+        filtering: The content of filter.json.
+        found: The texts that filter rejected or marked; one may be marked for several reasons, and counts once.
+        reasons: The names of the checks that count.
+
+    Returns:
+        The share, None where `filter.checks` lists none of these checks.
+    """
+    if not any(reason in filtering["reasons"] for reason in reasons):
+        return None
+    texts = {(row["id"], row["label"], *row["source"].values()) for row in found if row["reason"] in reasons}
+    return len(texts) / int(filtering["generated"])
 
 
-def rejected_examples(rejected: Sequence[Mapping[str, Any]], reasons: Sequence[str]) -> list[Example]:
-    """Return texts rejected for the reasons, those said to be most alike first."""
-    rows = [row for row in rejected if row["reason"] in reasons]
-    rows.sort(key=lambda row: (reasons.index(row["reason"]), row["text"]))
-    rows.sort(key=lambda row: row["detail"] or "", reverse=True)
-    return [Example(row["text"], row["label"], row["detail"] or row["reason"]) for row in rows]
+def found_examples(found: Sequence[Mapping[str, Any]], reasons: Sequence[str]) -> list[Example]:
+    """Return texts that filter found for the reasons, each once: the most alike or the most surely foreign first."""
+    rows = [row for row in found if row["reason"] in reasons]
+    rows.sort(key=lambda row: (-_how_bad(row), reasons.index(row["reason"]), row["text"]))
+    once: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        once.setdefault(fold(row["text"]), row)
+    return [Example(row["text"], row["label"], row["detail"] or row["reason"]) for row in once.values()]
+
+
+def _how_bad(row: Mapping[str, Any]) -> float:
+    """Return the number in the detail of a check: a similarity, the probability of the other language, a share."""
+    if row["reason"] == "exact_duplicate":
+        return 1.0
+    detail = row["detail"] or ""
+    if row["reason"] == "wrong_script":
+        return sum(map(int, re.findall(r"(\d+)%", detail))) / 100
+    number = re.match(r"(?:\S+ )?(\d\.\d+)", detail)
+    return float(number[1]) if number else 0.0  # "one word apart", which is less alike than what has a number
 
 
 def repetitive_examples(records: Sequence[Record]) -> list[Example]:
@@ -178,11 +216,14 @@ def explain(name: str, gate: Mapping[str, Any]) -> str:
 
 
 def enforce(cell: str, gates: Mapping[str, Mapping[str, Any]], measured: Path) -> None:
-    """Warn of each gate that is not passed, and stop where it is to.
+    """Warn of each gate that is not passed or stops and could not be measured, and stop where one is to.
 
     Raises:
         PolydistillError: If a gate that stops is not passed; the message tells of all of them.
     """
+    for name, gate in gates.items():
+        if gate["action"] == "stop" and gate["passed"] is None:
+            log.warning("gate %s stops nothing, since it could not be measured: it takes %s", name, NEEDS[name])
     failed = {name: gate for name, gate in gates.items() if gate["passed"] is False}
     for name, gate in failed.items():
         if gate["action"] == "warn":

@@ -5,6 +5,7 @@ the others, and its mean macro-F1 is the score of that generation.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 RUNS = 10
 RESAMPLES = 1_000
+MIN_TESTS = 20
+"""Texts of a generation that no other one holds: with fewer of them nothing can be said of the others."""
 _TRAINED_ON = 0.8  # of the texts of each label: less than all, so that runs differ
 
 
@@ -86,36 +89,69 @@ def equal_generations(generations: Mapping[str, Sequence[Record]], seed: int) ->
     return labels, drawn
 
 
+def unshared(generations: Sequence[Sequence[Record]]) -> list[np.ndarray]:
+    """Return for each generation which of its texts no other one holds too, but for case and punctuation.
+
+    Only they are tests: of what two teachers wrote alike, the students of one would be tested on what they have seen.
+    """
+    folded = [[fold(record.text) for record in records] for records in generations]
+    held_by = Counter(text for texts in folded for text in set(texts))
+    return [np.array([held_by[text] == 1 for text in texts]) for texts in folded]
+
+
+def require_tests(generations: Mapping[str, Sequence[Record]], labels: Sequence[str]) -> None:
+    """Make sure that each generation has texts to test the students of the others on.
+
+    Raises:
+        DataError: If one has fewer than `MIN_TESTS` that no other one holds, or none of some label.
+    """
+    folded = {name: {fold(record.text) for record in records} for name, records in generations.items()}
+    for (name, records), is_test in zip(generations.items(), unshared(list(generations.values())), strict=True):
+        tests = [record.label for record, is_one in zip(records, is_test, strict=True) if is_one]
+        if len(tests) >= MIN_TESTS and set(tests) == set(labels):
+            continue
+        shared = {other: len(folded[name] & texts) for other, texts in folded.items() if other != name}
+        nearest = max(shared, key=lambda other: shared[other])
+        advice = f"leave out {name} or {nearest}, which share {shared[nearest]}, or " if shared[nearest] else ""
+        raise DataError(
+            f"teacher {name} has {len(tests)} of {len(records)} texts to test the others on, those that no other "
+            f"teacher wrote too; it takes {MIN_TESTS}, some of each label: {advice}generate more texts"
+        )
+
+
 def cross_scores(
     generations: Sequence[Sequence[Record]], labels: Sequence[str], linear: LinearParams, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train students on each generation and test them on all others.
 
-    A text that the other generation holds too, but for case and punctuation, is no test and left out.
+    Args:
+        generations: The texts of each, of which `require_tests` holds.
+        labels: The labels.
+        linear: The student.
+        seed: Draws trainings and resamples.
 
     Returns:
         Macro-F1 by run, generation trained on and generation tested on (NaN on the diagonal), shape (n_runs, n, n), and
         the same for resamples of training runs and test texts, shape (n_resamples, n, n).
     """
     n = len(generations)
-    folded = [{fold(record.text) for record in records} for records in generations]
-    truth = [to_classes([record.label for record in records], labels) for records in generations]
+    tests = [
+        [record for record, is_one in zip(records, is_test, strict=True) if is_one]
+        for records, is_test in zip(generations, unshared(generations), strict=True)
+    ]
+    truth = [to_classes([record.label for record in records], labels) for records in tests]
     rng = np.random.default_rng(seed)
     chosen_runs = rng.integers(RUNS, size=(n, RESAMPLES))
-    weights = [resample_counts(len(records), RESAMPLES, rng) for records in generations]
+    weights = [resample_counts(len(records), RESAMPLES, rng) for records in tests]
     scores, resampled = np.full((RUNS, n, n), np.nan), np.full((RESAMPLES, n, n), np.nan)
     with threadpool_limits(1), progress("training students") as show:
         for one, records in enumerate(generations):
             students = [_student(records, linear, seed, run) for run in range(RUNS)]
             for other in (number for number in range(n) if number != one):
-                new = np.array([fold(r.text) not in folded[one] for r in generations[other]])
-                if not new.any():
-                    raise DataError("two of the teachers to compare have written the same texts; leave one out")
-                texts = [r.text for r, is_new in zip(generations[other], new, strict=True) if is_new]
+                texts = [record.text for record in tests[other]]
                 answers = np.array([to_classes(student.predict(texts), labels) for student in students])
-                known = truth[other][new]
-                scores[:, one, other] = macro_f1(known, answers, len(labels))
-                of_runs = macro_f1(known, answers, len(labels), weights[other][:, new])
+                scores[:, one, other] = macro_f1(truth[other], answers, len(labels))
+                of_runs = macro_f1(truth[other], answers, len(labels), weights[other])
                 resampled[:, one, other] = of_runs[np.arange(RESAMPLES), chosen_runs[one]]
             show(one + 1, n)
     return scores, resampled
@@ -179,10 +215,6 @@ def rank(names: Sequence[str], scores: np.ndarray, resampled: np.ndarray) -> lis
     ]
 
 
-def _behind(values: np.ndarray, draws: np.ndarray, best: int, other: int) -> list[float]:
-    return [float(values[best] - values[other]), *interval(draws[:, best] - draws[:, other], CONFIDENCE)]
-
-
 def find_generation(folder: Path, cell: str) -> Path:
     """Return where the accepted texts of a generation are: `folder` is what filter wrote, or a workspace.
 
@@ -214,15 +246,24 @@ def run_compare_teachers(
         The generations, best first.
 
     Raises:
-        DataError: If there are fewer than two, one has no texts, or they have no two labels in common.
+        DataError: If there are fewer than two, one has no texts or those of another language, they have no two labels
+            in common, or one has too few texts that no other one holds.
     """
     if len(teachers) < 2:
         raise DataError("to compare teachers takes two or more; give --compare-teachers NAME=FOLDER for each")
+    language = cell.rpartition("/")[2]
     generations = {name: read_records(find_generation(folder, cell)) for name, folder in teachers.items()}
     for name, records in generations.items():
         if not records:
             raise DataError(f"teacher {name} has no accepted text in {cell}")
+        others = sorted({record.language for record in records} - {language})
+        if others:
+            raise DataError(
+                f"teacher {name} has texts in {', '.join(others)}, and {cell} is in {language}; "
+                "give the folder of that cell"
+            )
     labels, equal = equal_generations(generations, seed)
+    require_tests(dict(zip(teachers, equal, strict=True)), labels)
     scores, resampled = cross_scores(equal, labels, linear, seed)
     names = list(teachers)
     ranked = rank(names, scores, resampled)

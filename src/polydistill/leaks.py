@@ -51,7 +51,10 @@ def _held(pieces: Sequence[str], wholes: Sequence[str], least: int) -> Iterator[
     long_enough = [i for i, piece in enumerate(pieces) if len(piece) >= least]
     if not long_enough:
         return
-    first = _stretches([pieces[i][:least] for i in long_enough], least)[0]
+    beginnings = [pieces[i][:least] for i in long_enough]
+    first = np.concatenate(
+        [_stretches(beginnings[start : start + _CHUNK], least)[0] for start in range(0, len(beginnings), _CHUNK)]
+    )
     for i, opening in zip(long_enough, first.tolist(), strict=True):
         openings[opening].append(i)
     known = np.sort(first)

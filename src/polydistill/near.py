@@ -195,29 +195,38 @@ def hashed(texts: tuple[str, ...], nearness: Nearness) -> Hashed:
 
 def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness) -> Hashed:
     """Hash the texts; those of different groups have no hash in common."""
-    words = [folded_words(text) for text in texts]
-    folded = ["".join(of_text) for of_text in words]
     n_bands, rows = _bands(nearness.similarity)
     signatures = np.empty((len(texts), _HASHES), np.uint32)
     bands = np.empty((n_bands, len(texts)), np.uint64)
     numbers = {name: number for number, name in enumerate(dict.fromkeys(groups or ()))}
     of_group = np.array([numbers[name] for name in groups] if groups else [0] * len(texts), dtype=np.uint64)
+    folded: list[str] = []
+    word_keys, word_owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
 
-    def fill(start: int) -> None:
-        chunk = slice(start, start + _CHUNK)
+    def fill(chunk: slice) -> None:
         signatures[chunk] = signature = _signatures(folded[chunk])
         key = np.repeat(of_group[chunk, None], n_bands, axis=1)
         for row in range(rows):
             key = mixed(key ^ signature[:, row : rows * n_bands : rows])
         bands[:, chunk] = key.T
 
-    if len(texts) <= _CHUNK:
-        fill(0)
-    else:
-        with ThreadPoolExecutor(2) as pool:  # numpy lets threads run side by side
-            list(pool.map(fill, range(0, len(texts), _CHUNK)))
-    keys, owners = _word_keys(words) if nearness.one_word else (np.empty(0, np.uint64), np.empty(0, np.int64))
-    return Hashed(texts, folded, signatures, bands, mixed(keys ^ of_group[owners]), owners)
+    with ThreadPoolExecutor(2) as pool:  # numpy lets threads run side by side
+        jobs = []
+        for start in range(0, len(texts), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            words = [folded_words(text) for text in texts[chunk]]
+            folded += ["".join(of_text) for of_text in words]
+            if len(texts) > _CHUNK:
+                jobs.append(pool.submit(fill, chunk))
+            else:  # too little to be worth a thread
+                fill(chunk)
+            if nearness.one_word:
+                keys, owners = _word_keys(words)
+                word_keys.append(mixed(keys ^ of_group[start + owners]))
+                word_owners.append(start + owners)
+        for job in jobs:
+            job.result()
+    return Hashed(texts, folded, signatures, bands, np.concatenate(word_keys), np.concatenate(word_owners))
 
 
 def _bands(similarity: float) -> tuple[int, int]:

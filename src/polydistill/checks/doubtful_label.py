@@ -12,6 +12,7 @@ from polydistill.records import Sample
 from polydistill.text import fold
 
 _FEATURES = 2**18  # 3-grams are told apart by as many hashes at most
+_CHUNK = 10_000  # texts looked at at once
 _SMOOTHING = 0.1  # added to how often a label has a 3-gram
 
 
@@ -45,8 +46,7 @@ class DoubtfulLabel(Check):
         numbers = {label: number for number, label in enumerate(labels)}
         given = np.array([numbers[sample.record.label] for sample in samples])
         folds = np.array([int(sample.record.id, 16) % self.folds for sample in samples])
-        features, ends = code_grams([fold(sample.record.text) for sample in samples])
-        features = np.unique(mixed(features) % np.uint64(_FEATURES), return_inverse=True)[1]
+        features, ends = _features([sample.record.text for sample in samples])
         left = np.arange(len(samples))
         found: dict[int, str] = {}
         while True:
@@ -57,6 +57,23 @@ class DoubtfulLabel(Check):
             if not (other >= 0).any():
                 return dict(sorted(found.items()))
             left = left[other < 0]
+
+
+def _features(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 3-grams of all texts one after the other, as numbers from 0, and where each text begins and ends.
+
+    Returns:
+        int32 of shape (n_grams,) and int64 of shape (n_texts + 1,).
+    """
+    hashes, counts = [], []
+    for start in range(0, len(texts), _CHUNK):
+        grams, ends = code_grams([fold(text) for text in texts[start : start + _CHUNK]])
+        hashes.append((mixed(grams) % np.uint64(_FEATURES)).astype(np.int32))
+        counts.append(np.diff(ends))
+    features = np.concatenate(hashes)
+    occurs = np.bincount(features, minlength=_FEATURES) > 0
+    numbers = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+    return numbers[features], np.concatenate([[0], np.cumsum(np.concatenate(counts))])
 
 
 def _cross_validated(
@@ -75,11 +92,12 @@ def _cross_validated(
     Returns:
         float64 of shape (n_left, n_labels); a row adds up to 1.
     """
-    total = _counts(features, ends, left, given, n_labels)
+    parts = [left[folds[left] == part] for part in np.unique(folds[left])]
+    counts = [_counts(features, ends, part, given, n_labels) for part in parts]
+    total = np.sum(counts, axis=0)
     likely = np.empty((len(given), n_labels))
-    for part in np.unique(folds[left]):
-        some = left[folds[left] == part]
-        others = total - _counts(features, ends, some, given, n_labels) + np.float32(_SMOOTHING)
+    for some, of_part in zip(parts, counts, strict=True):
+        others = total - of_part + np.float32(_SMOOTHING)
         likely[some] = _probabilities(features, ends, some, np.log(others / others.sum(axis=1, keepdims=True)))
     of_left: np.ndarray = likely[left]
     return of_left

@@ -45,7 +45,8 @@ def test_params_yaml_lists_all_checks_but_the_one_that_needs_a_model() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        pytest.param({"checks": ["emty"]}, "'emty' is no check; there are conflicting_label, ", id="unknown"),
+        pytest.param({"checks": ["emty"]}, "'emty' is no check; did you mean `empty`?", id="misspelt"),
+        pytest.param({"checks": ["toxicity"]}, "'toxicity' is no check; there are conflicting_label, ", id="unknown"),
         pytest.param({"checks": ["empty", "empty"], "mark": []}, "checks names empty more than once", id="twice"),
         pytest.param({"checks": ["empty"], "mark": ["markup"]}, "mark names markup, which checks does not", id="mark"),
         pytest.param({"checks": ["doubtful_label", "empty"], "mark": []}, "doubtful_label, .* comes last", id="last"),

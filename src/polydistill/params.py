@@ -262,7 +262,9 @@ class DoubtfulLabelParams(Section):
 
 def _check_name(name: str) -> str:
     if name not in CHECKS:
-        raise ValueError(f"{name!r} is no check; there are {', '.join(CHECKS)}")
+        close = difflib.get_close_matches(name, CHECKS, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(CHECKS)}"
+        raise ValueError(f"{name!r} is no check; {hint}")
     return name
 
 

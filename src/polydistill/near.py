@@ -16,6 +16,7 @@ from polydistill.text import fold, folded_words
 
 _HASHES = 128
 _CHUNK = 4_000  # texts hashed at once: their 3-grams stay in the processor's cache
+_BLOCK = 25 * _CHUNK  # texts of which the words stand in memory at once
 _WINDOW = 64  # texts with the same hash that each is compared with; where there are more, it takes further rounds
 _LEAST_CERTAIN = 0.99  # chance at least that a pair just similar enough becomes a candidate
 _DOUBT = 4.5  # standard errors of the estimated similarity by which a candidate may fall short
@@ -210,22 +211,17 @@ def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness
             key = mixed(key ^ signature[:, row : rows * n_bands : rows])
         bands[:, chunk] = key.T
 
-    with ThreadPoolExecutor(2) as pool:  # numpy lets threads run side by side
-        jobs = []
-        for start in range(0, len(texts), _CHUNK):
-            chunk = slice(start, start + _CHUNK)
-            words = [folded_words(text) for text in texts[chunk]]
+    with ThreadPoolExecutor(2) as pool:
+        for start in range(0, len(texts), _BLOCK):
+            words = [folded_words(text) for text in texts[start : start + _BLOCK]]
             folded += ["".join(of_text) for of_text in words]
-            if len(texts) > _CHUNK:
-                jobs.append(pool.submit(fill, chunk))
-            else:  # too little to be worth a thread
-                fill(chunk)
             if nearness.one_word:
                 keys, owners = _word_keys(words)
                 word_keys.append(mixed(keys ^ of_group[start + owners]))
                 word_owners.append(start + owners)
-        for job in jobs:
-            job.result()
+            chunks = [slice(i, i + _CHUNK) for i in range(start, len(folded), _CHUNK)]
+            # Numpy lets threads run side by side, but not beside the folding above; one text is not worth a thread.
+            list(pool.map(fill, chunks) if len(chunks) > 1 else map(fill, chunks))
     return Hashed(texts, folded, signatures, bands, np.concatenate(word_keys), np.concatenate(word_owners))
 
 

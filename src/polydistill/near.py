@@ -73,16 +73,20 @@ def near_repeats(texts: Sequence[str], groups: Sequence[str], nearness: Nearness
     """
     hashed.cache_clear()  # it takes as much memory as what follows
     of_texts = _hash(texts, groups, nearness)
+    everyone = np.arange(len(texts))
+    columns = [(band, everyone) for band in of_texts.bands]
+    words = [(of_texts.word_keys, of_texts.word_owners)]
     stays = np.ones(len(texts), bool)
-    candidates, crowded, crowded_words = _within(of_texts, [*of_texts.bands], stays, by_words=nearness.one_word)
-    pairs = _near_pairs(of_texts, of_texts, *candidates, nearness)
+    by_grams, columns = _within(columns, stays)
+    by_words, words = _within(words, stays)
+    pairs = _near_pairs(of_texts, of_texts, by_grams, by_words, nearness)
     gone = _first_stays(*pairs)
     # Where so many have a hash in common that some were not compared, those that stay are, until no two are near.
-    while crowded or crowded_words:
+    while columns or words:
         stays[:] = True
         stays[list(gone)] = False
-        candidates, _, _ = _within(of_texts, crowded, stays, by_words=crowded_words)
-        more = _near_pairs(of_texts, of_texts, *candidates, nearness)
+        by_grams, by_words = _within(columns, stays)[0], _within(words, stays)[0]
+        more = _near_pairs(of_texts, of_texts, by_grams, by_words, nearness)
         if not len(more[0]):
             break
         earlier, later, similarity = (np.concatenate(both) for both in zip(pairs, more, strict=True))
@@ -303,37 +307,28 @@ def _signatures(folded: Sequence[str]) -> np.ndarray:
     return least.T
 
 
-def _within(
-    texts: Hashed, bands: Sequence[np.ndarray], stays: np.ndarray, *, by_words: bool
-) -> tuple[tuple[np.ndarray, np.ndarray], list[np.ndarray], bool]:
-    """Return the pairs of the texts that stay with a hash in common, and what there is to look at once more.
+Column = tuple[np.ndarray, np.ndarray]
+"""Hashes, and the text that each is of."""
 
-    Args:
-        texts: The texts.
-        bands: Which of their bands to look at.
-        stays: Which of them stay, bool of shape (n_texts,).
-        by_words: Whether to look at their words.
+
+def _within(columns: Sequence[Column], stays: np.ndarray) -> tuple[np.ndarray, list[Column]]:
+    """Return the pairs of the texts that stay with a hash in common, in any of the columns.
 
     Returns:
-        Pairs by their 3-grams and pairs by their words, each of shape (n_pairs, 2) with the smaller index first. Then
-        the bands in which more than `_WINDOW` texts have the same hash, so that some pairs were left out, and whether
-        that is so for words.
+        The pairs, of shape (n_pairs, 2) with the smaller index first; and of the columns what more than `_WINDOW` texts
+        have in common, so that some pairs were left out.
     """
-    n, owners = len(texts.texts), np.flatnonzero(stays)
-    codes, crowded, words = [np.empty(0, np.int64)], [], np.empty(0, np.int64)
-    for band in bands:
-        of_band, all_seen = _neighbours(band[owners], owners, n)
-        codes.append(of_band)
-        crowded += [] if all_seen else [band]
-    if by_words:
-        chosen = stays[texts.word_owners]
-        words, all_seen = _neighbours(texts.word_keys[chosen], texts.word_owners[chosen], n)
-        by_words = not all_seen
-    return (_pairs(codes, n), _pairs([words], n)), crowded, by_words
+    codes, crowded = [np.empty(0, np.int64)], []
+    for keys, owners in columns:
+        there = stays[owners]
+        of_column, rest = _neighbours(keys[there], owners[there], len(stays))
+        codes.append(of_column)
+        crowded += [rest] if len(rest[0]) else []
+    return _pairs(codes, len(stays)), crowded
 
 
-def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> tuple[np.ndarray, bool]:
-    """Return a number for each pair of owners with a key in common, and False where some were left out."""
+def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> tuple[np.ndarray, Column]:
+    """Return a number for each pair of owners with a key in common, and the keys of which some pairs were left out."""
     order = np.lexsort((owners, keys))
     keys, owners = keys[order], owners[order]
     found = [np.empty(0, np.int64)]
@@ -344,7 +339,8 @@ def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> tuple[np.ndarra
         pairs = np.sort([owners[firsts], owners[firsts + step]], axis=0)
         one, other = pairs[:, pairs[0] != pairs[1]]
         found.append(one * n + other)
-    return np.concatenate(found), not len(firsts)
+    crowded = np.isin(keys, np.unique(keys[firsts]))
+    return np.concatenate(found), (keys[crowded], owners[crowded])
 
 
 def _between(asked: Hashed, known: Hashed) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ def find_leaks(texts: Sequence[str], tests: Sequence[str], params: LeakParams) -
     """
     if not texts or not tests:
         return {}
-    nearness = Nearness(params.similarity, params.one_word)
+    nearness = Nearness.of(params)
     found = {i: Leak(match.index, match.how(nearness)) for i, match in near_copies(texts, tests, nearness).items()}
     folded, folded_tests = hashed(tuple(texts), nearness).folded, [fold(text) for text in tests]
     for test, i in _held(folded_tests, folded, params.min_held):

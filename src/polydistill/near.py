@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from typing import Self
 
 import numpy as np
 
+from polydistill.params import NearParams
 from polydistill.text import fold, folded_words
 
 _HASHES = 128
@@ -42,6 +44,11 @@ class Nearness:
 
     similarity: float
     one_word: bool
+
+    @classmethod
+    def of(cls, params: NearParams) -> Self:
+        """Return what the settings of a check say."""
+        return cls(params.similarity, params.one_word)
 
 
 @dataclass(frozen=True)
@@ -126,20 +133,20 @@ class NearIndex:
 
     def add(self, text: str) -> int:
         """Add a text and return its index: how many were added before it."""
-        index, hashed = len(self), _hash([text], None, self.nearness)
+        index, of_text = len(self), hashed((text,), self.nearness)
         if index == len(self._bands):
             self._bands = np.concatenate([self._bands, np.empty_like(self._bands)])
-        self._bands[index] = hashed.bands[:, 0]
+        self._bands[index] = of_text.bands[:, 0]
         self._texts.append(text)
-        for key in hashed.word_keys.tolist():
+        for key in of_text.word_keys.tolist():
             self._by_words.setdefault(key, index)
         return index
 
     def most_similar(self, text: str) -> Match | None:
         """Return the most similar of the near texts, the first of equals; None where none is near."""
-        hashed = _hash([text], None, self.nearness)
-        by_grams = np.flatnonzero((self._bands[: len(self)] == hashed.bands[:, 0]).any(axis=1)).tolist()
-        by_words = {self._by_words[key] for key in hashed.word_keys.tolist() if key in self._by_words}
+        of_text = hashed((text,), self.nearness)
+        by_grams = np.flatnonzero((self._bands[: len(self)] == of_text.bands[:, 0]).any(axis=1)).tolist()
+        by_words = {self._by_words[key] for key in of_text.word_keys.tolist() if key in self._by_words}
         near = [
             Match(other, similarity)
             for other in sorted({*by_grams, *by_words})

@@ -23,7 +23,7 @@ class CopiedSeed(TextCheck):
     @classmethod
     def open(cls, params: FilterParams, context: Context) -> Self:
         """Return the check for the seeds of the cell."""
-        return cls(context.seeds, Nearness(**params.copied_seed.model_dump()))
+        return cls(context.seeds, Nearness.of(params.copied_seed))
 
     def find(self, samples: Sequence[Sample]) -> dict[int, str]:
         """Compare all at once."""

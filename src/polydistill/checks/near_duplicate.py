@@ -24,7 +24,7 @@ class NearDuplicate(Check):
     @classmethod
     def open(cls, params: FilterParams, context: Context) -> Self:
         """Return the check with the bounds of `params`."""
-        return cls(Nearness(**params.near_duplicate.model_dump()))
+        return cls(Nearness.of(params.near_duplicate))
 
     def find(self, samples: Sequence[Sample]) -> dict[int, str]:
         """Compare the texts of each label; the detail is the one that stays."""

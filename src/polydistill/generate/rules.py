@@ -27,7 +27,7 @@ class Rules:
         """Return the rules of a cell; test texts are not for this step to see."""
         reasons = frozenset(params.rejecting)
         checks = [c for c in open_checks(params, context) if isinstance(c, TextCheck) and c.reason in reasons]
-        return cls(checks, reasons, Nearness(**params.near_duplicate.model_dump()))
+        return cls(checks, reasons, Nearness.of(params.near_duplicate))
 
     def first_fault(self, text: str) -> str | None:
         """Return the first reason for which the text goes, whatever other texts there are."""

@@ -143,15 +143,15 @@ class Comparison:
             for unit, length in units.items()
         }
 
-    def drift(self) -> dict[str, Any]:
-        """Return the tests of drift and their verdict."""
+    def drift(self, auc: dict[str, Any]) -> dict[str, Any]:
+        """Return the tests of drift and their verdict; `auc` is that of `apart` over all labels."""
         params = self.params.gates
         limits = {
             "labels": params.drift.limit,
             "properties": params.drift.limit,
             "vocabulary": max(2 * params.auc.limit - 1, 0.0),
         }
-        vocabulary = vocabulary_test(self.apart()["auc"], self._told_apart.p_value)
+        vocabulary = vocabulary_test(auc, self._told_apart.p_value)
         texts = self.texts
         return find_drift(texts.synthetic, texts.human, vocabulary, texts.tags, limits, self.params.seed)
 
@@ -238,7 +238,8 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
         labels=[label["name"] for label in task["labels"]],
     )
     compared = Comparison(texts, params)
-    measures, apart, drift = compared.measures(), compared.apart(), compared.drift()
+    measures, apart = compared.measures(), compared.apart()
+    drift = compared.drift(apart["auc"])
     judged = judged_gates(compared, measures, apart["auc"]["value"], drift, filtering, found)
     content = {
         "schema_version": 2,

@@ -4,6 +4,7 @@ Two texts are near where their folded forms share enough character 3-grams, or w
 Candidates come from hashes that near texts share; each is then compared exactly, so that none is found by chance.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ import numpy as np
 from polydistill.params import NearParams
 from polydistill.text import fold, folded_words
 
-_HASHES = 128
+_HASHES = (64, 128)  # of a signature: the fewer where they do with bands of `_LEAST_ROWS` or more
+_LEAST_ROWS = 4  # shorter bands let many texts be candidates of each other that need not be
 _CHUNK = 4_000  # texts hashed at once: their 3-grams stay in the processor's cache
 _BLOCK = 25 * _CHUNK  # texts of which the words stand in memory at once
-_WINDOW = 64  # texts with the same hash that each is compared with; where there are more, it takes further rounds
+_WINDOW = 64  # texts with the same hash that each is compared with; where there are more, only those that stay
 _LEAST_CERTAIN = 0.99  # chance at least that a pair just similar enough becomes a candidate
 _DOUBT = 4.5  # standard errors of the estimated similarity by which a candidate may fall short
 _PAIRS = 200_000  # compared at once
@@ -27,7 +29,7 @@ _MOST_WORDS = 40  # of a longer text one word is so small a part that the 3-gram
 _LEAST_WORDS = 2  # that must be left beside the one word: "thank you" is not near to "thank him"
 _CELLS = 1_000_000  # 3-grams compared at once
 _FILLER = np.uint64(2**63)  # more than any 3-gram
-_MULTIPLIERS, _OFFSETS = np.random.default_rng(0).integers(0, 2**32, (2, _HASHES), dtype=np.uint32)
+_MULTIPLIERS, _OFFSETS = np.random.default_rng(0).integers(0, 2**32, (2, max(_HASHES)), dtype=np.uint32)
 _MULTIPLIERS |= np.uint32(1)
 _PLACE = np.uint64(0x9E3779B97F4A7C15)
 _PLACE_BACK = np.uint64(pow(int(_PLACE), -1, 2**64))
@@ -81,25 +83,10 @@ def near_repeats(texts: Sequence[str], groups: Sequence[str], nearness: Nearness
     hashed.cache_clear()  # it takes as much memory as what follows
     of_texts = _hash(texts, groups, nearness)
     everyone = np.arange(len(texts))
-    columns = [(band, everyone) for band in of_texts.bands]
-    words = [(of_texts.word_keys, of_texts.word_owners)]
-    stays = np.ones(len(texts), bool)
-    by_grams, columns = _within(columns, stays)
-    by_words, words = _within(words, stays)
+    by_grams, crowds = _within([(band, everyone) for band in of_texts.bands], len(texts))
+    by_words, word_crowds = _within([(of_texts.word_keys, of_texts.word_owners)], len(texts))
     pairs = _near_pairs(of_texts, of_texts, by_grams, by_words, nearness)
-    gone = _first_stays(*pairs)
-    # Where so many have a hash in common that some were not compared, those that stay are, until no two are near.
-    while columns or words:
-        stays[:] = True
-        stays[list(gone)] = False
-        by_grams, by_words = _within(columns, stays)[0], _within(words, stays)[0]
-        more = _near_pairs(of_texts, of_texts, by_grams, by_words, nearness)
-        if not len(more[0]):
-            break
-        earlier, later, similarity = (np.concatenate(both) for both in zip(pairs, more, strict=True))
-        pairs = earlier, later, similarity
-        gone = _first_stays(*pairs)
-    return gone
+    return _first_stays(pairs, _Crowd(of_texts, nearness, crowds, word_crowds))
 
 
 def near_copies(texts: Sequence[str], of: Sequence[str], nearness: Nearness) -> dict[int, Match]:
@@ -208,7 +195,7 @@ def hashed(texts: tuple[str, ...], nearness: Nearness) -> Hashed:
 def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness) -> Hashed:
     """Hash the texts; those of different groups have no hash in common."""
     n_bands, rows = _bands(nearness.similarity)
-    signatures = np.empty((len(texts), _HASHES), np.uint32)
+    signatures = np.empty((len(texts), n_bands * rows), np.uint32)
     bands = np.empty((n_bands, len(texts)), np.uint64)
     numbers = {name: number for number, name in enumerate(dict.fromkeys(groups or ()))}
     of_group = np.array([numbers[name] for name in groups] if groups else [0] * len(texts), dtype=np.uint64)
@@ -216,10 +203,10 @@ def _hash(texts: Sequence[str], groups: Sequence[str] | None, nearness: Nearness
     word_keys, word_owners = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
 
     def fill(chunk: slice) -> None:
-        signatures[chunk] = signature = _signatures(folded[chunk])
+        signatures[chunk] = signature = _signatures(folded[chunk], n_bands * rows)
         key = np.repeat(of_group[chunk, None], n_bands, axis=1)
         for row in range(rows):
-            key = mixed(key ^ signature[:, row : rows * n_bands : rows])
+            key = mixed(key ^ signature[:, row::rows])
         bands[:, chunk] = key.T
 
     with ThreadPoolExecutor(2) as pool:
@@ -242,11 +229,12 @@ def _bands(similarity: float) -> tuple[int, int]:
     Two texts are candidates where all hashes of one band are the same. The longer the bands, the fewer texts are that
     need not be; those that are just similar enough shall be with a chance of `_LEAST_CERTAIN`.
     """
-    for rows in range(8, 0, -1):
-        bands = _HASHES // rows
-        if 1 - (1 - similarity**rows) ** bands >= _LEAST_CERTAIN:
-            return bands, rows
-    return _HASHES, 1
+    for hashes, least in zip(_HASHES, (_LEAST_ROWS, 1), strict=True):
+        for rows in range(8, least - 1, -1):
+            bands = hashes // rows
+            if 1 - (1 - similarity**rows) ** bands >= _LEAST_CERTAIN:
+                return bands, rows
+    return max(_HASHES), 1
 
 
 def _word_keys(words: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
@@ -295,7 +283,7 @@ def mixed(numbers: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def _signatures(folded: Sequence[str]) -> np.ndarray:
+def _signatures(folded: Sequence[str], n_hashes: int) -> np.ndarray:
     """Return the MinHash signatures, uint32 of shape (n_texts, n_hashes).
 
     Source: Broder 1997, "On the resemblance and containment of documents".
@@ -303,11 +291,11 @@ def _signatures(folded: Sequence[str]) -> np.ndarray:
     grams, ends = code_grams(folded)
     hashes = (mixed(grams) >> np.uint64(32)).astype(np.uint32)
     if len(folded) == 1:  # one text as it comes: not as many calls as there are hash functions
-        least_of_one: np.ndarray = (hashes * _MULTIPLIERS[:, None] + _OFFSETS[:, None]).min(axis=1)
+        least_of_one: np.ndarray = (hashes * _MULTIPLIERS[:n_hashes, None] + _OFFSETS[:n_hashes, None]).min(axis=1)
         return least_of_one[None]
-    least = np.empty((_HASHES, len(folded)), np.uint32)
+    least = np.empty((n_hashes, len(folded)), np.uint32)
     scratch = np.empty_like(hashes)
-    for i in range(_HASHES):
+    for i in range(n_hashes):
         np.multiply(hashes, _MULTIPLIERS[i], out=scratch)
         np.add(scratch, _OFFSETS[i], out=scratch)
         np.minimum.reduceat(scratch, ends[:-1], out=least[i])
@@ -318,36 +306,35 @@ Column = tuple[np.ndarray, np.ndarray]
 """Hashes, and the text that each is of."""
 
 
-def _within(columns: Sequence[Column], stays: np.ndarray) -> tuple[np.ndarray, list[Column]]:
-    """Return the pairs of the texts that stay with a hash in common, in any of the columns.
+def _within(columns: Sequence[Column], n: int) -> tuple[np.ndarray, list[Column]]:
+    """Return the pairs of the `n` texts with a hash in common, in any of the columns.
 
     Returns:
         The pairs, of shape (n_pairs, 2) with the smaller index first; and of the columns what more than `_WINDOW` texts
-        have in common, so that some pairs were left out.
+        have in common, which is left out of the pairs.
     """
-    codes, crowded = [np.empty(0, np.int64)], []
+    codes, crowds = [np.empty(0, np.int64)], []
     for keys, owners in columns:
-        there = stays[owners]
-        of_column, rest = _neighbours(keys[there], owners[there], len(stays))
-        codes.append(of_column)
-        crowded += [rest] if len(rest[0]) else []
-    return _pairs(codes, len(stays)), crowded
+        order = np.lexsort((owners, keys))
+        keys, owners = keys[order], owners[order]
+        sizes = np.diff(np.flatnonzero(keys[1:] != keys[:-1]) + 1, prepend=0, append=len(keys))
+        crowded = np.repeat(sizes > _WINDOW, sizes)
+        crowds.append((keys[crowded], owners[crowded]))
+        codes.append(_neighbours(keys[~crowded], owners[~crowded], n))
+    return _pairs(codes, n), crowds
 
 
-def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> tuple[np.ndarray, Column]:
-    """Return a number for each pair of owners with a key in common, and the keys of which some pairs were left out."""
-    order = np.lexsort((owners, keys))
-    keys, owners = keys[order], owners[order]
+def _neighbours(keys: np.ndarray, owners: np.ndarray, n: int) -> np.ndarray:
+    """Return a number for each pair of owners, of whom there are `n`, with a key in common; both are sorted by key."""
     found = [np.empty(0, np.int64)]
     firsts = np.arange(len(keys))
-    for step in range(1, _WINDOW + 1):
+    for step in range(1, _WINDOW):
         firsts = firsts[firsts < len(keys) - step]
         firsts = firsts[keys[firsts] == keys[firsts + step]]
         pairs = np.sort([owners[firsts], owners[firsts + step]], axis=0)
         one, other = pairs[:, pairs[0] != pairs[1]]
         found.append(one * n + other)
-    crowded = np.isin(keys, np.unique(keys[firsts]))
-    return np.concatenate(found), (keys[crowded], owners[crowded])
+    return np.concatenate(found)
 
 
 def _between(asked: Hashed, known: Hashed) -> tuple[np.ndarray, np.ndarray]:
@@ -385,15 +372,17 @@ def _near_pairs(
     left: Hashed, right: Hashed, by_grams: np.ndarray, by_words: np.ndarray, nearness: Nearness
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return those of the candidates that are near: left indices, right indices and Jaccard similarities."""
-    doubt = _DOUBT * np.sqrt(nearness.similarity * (1 - nearness.similarity) / _HASHES)
+    least = nearness.similarity - _doubt(left, nearness)
     pairs, similarities = [np.empty((0, 2), np.int64)], [np.empty(0)]
     for start in range(0, len(by_grams), _PAIRS):
         some = by_grams[start : start + _PAIRS]
         estimate = (left.signatures[some[:, 0]] == right.signatures[some[:, 1]]).mean(axis=1)
-        some = some[estimate >= nearness.similarity - doubt]
+        some = some[estimate >= least]
         similarity = _similarities(left, right, some)
         pairs.append(some[similarity >= nearness.similarity])
         similarities.append(similarity[similarity >= nearness.similarity])
+    n = len(right.texts)
+    by_words = by_words[~np.isin(by_words @ (n, 1), np.concatenate(pairs) @ (n, 1))]
     words = [
         {i: folded_words(of.texts[i]) for i in np.unique(ids)}
         for of, ids in zip((left, right), by_words.T, strict=True)
@@ -405,6 +394,12 @@ def _near_pairs(
         similarities.append(_similarities(left, right, pairs[-1]))
     near = np.concatenate(pairs)
     return near[:, 0], near[:, 1], np.concatenate(similarities)
+
+
+def _doubt(of_texts: Hashed, nearness: Nearness) -> float:
+    """Return by how much the similarity that two signatures estimate may fall short of the wanted one."""
+    variance = nearness.similarity * (1 - nearness.similarity) / of_texts.signatures.shape[1]
+    return float(_DOUBT * np.sqrt(variance))
 
 
 def _similarities(left: Hashed, right: Hashed, pairs: np.ndarray) -> np.ndarray:
@@ -450,13 +445,70 @@ def _jaccards(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return similarity
 
 
-def _first_stays(earlier: np.ndarray, later: np.ndarray, similarity: np.ndarray) -> dict[int, Match]:
+class _Crowd:
+    """The texts that have a hash in common with so many that only those that stay are compared.
+
+    They come one by one, in their order.
+    """
+
+    def __init__(self, of_texts: Hashed, nearness: Nearness, bands: Sequence[Column], words: Sequence[Column]) -> None:
+        self._of_texts = of_texts
+        self._nearness = nearness
+        self._least = nearness.similarity - _doubt(of_texts, nearness)
+        # Of each hash of a text the last ones that stay: a list that all texts with that hash share.
+        self._by_grams = _shared_lists(bands)
+        self._by_words = _shared_lists(words)
+
+    @property
+    def texts(self) -> set[int]:
+        """All of them, by index."""
+        return {*self._by_grams, *self._by_words}
+
+    def add(self, text: int) -> None:
+        """Let the text stay."""
+        for stayed in (*self._by_grams.get(text, ()), *self._by_words.get(text, ())):
+            stayed.append(text)
+
+    def near_to(self, text: int) -> list[Match]:
+        """Return those that stay and that the text is near to."""
+        by_grams = self._likely(text, sorted({*chain.from_iterable(self._by_grams.get(text, ()))}))
+        by_words = {*chain.from_iterable(self._by_words.get(text, ()))}
+        texts = self._of_texts.texts
+        near = [
+            Match(other, similarity)
+            for other in {*by_grams, *by_words}
+            if (similarity := jaccard(texts[text], texts[other])) >= self._nearness.similarity
+            or (other in by_words and one_word_apart(texts[text], texts[other]))
+        ]
+        return near
+
+    def _likely(self, text: int, others: list[int]) -> list[int]:
+        if not others:
+            return []
+        signatures = self._of_texts.signatures
+        estimate = (signatures[others] == signatures[text]).mean(axis=1)
+        return [other for other, value in zip(others, estimate.tolist(), strict=True) if value >= self._least]
+
+
+def _shared_lists(columns: Sequence[Column]) -> dict[int, list[deque[int]]]:
+    lists: dict[int, list[deque[int]]] = defaultdict(list)
+    for keys, owners in columns:
+        of_key: dict[int, deque[int]] = defaultdict(lambda: deque(maxlen=_WINDOW))
+        for key, owner in zip(keys.tolist(), owners.tolist(), strict=True):
+            lists[owner].append(of_key[key])
+    return dict(lists)
+
+
+def _first_stays(pairs: tuple[np.ndarray, np.ndarray, np.ndarray], crowd: _Crowd) -> dict[int, Match]:
     """Let each text go that is near to an earlier one that stays."""
-    order = np.lexsort((earlier, -similarity, later))
+    near: dict[int, list[Match]] = defaultdict(list)
+    for earlier, later, similarity in zip(*(column.tolist() for column in pairs), strict=True):
+        near[later].append(Match(earlier, similarity))
     gone: dict[int, Match] = {}
-    for first, second, value in zip(
-        earlier[order].tolist(), later[order].tolist(), similarity[order].tolist(), strict=True
-    ):
-        if second not in gone and first not in gone:
-            gone[second] = Match(first, value)
+    for text in sorted({*near, *crowd.texts}):
+        stay = [match for match in near[text] if match.index not in gone] + crowd.near_to(text)
+        if stay:
+            gone[text] = min(stay, key=lambda match: (-match.similarity, match.index))
+        else:
+            crowd.add(text)
     return gone

@@ -41,10 +41,19 @@ def test_lengths_count_code_points_and_the_limits_themselves_pass() -> None:
         ("1. Kdaj odprete?", "a list"),
         ("12) kdaj odprete?", "a list"),
         ("- Kdaj odprete?", "a list"),
+        ("Povej `print` na glas", "markdown"),
+        ("Kdaj odprete?<|eot_id|>", "a chat token"),
+        ("<start_of_turn>Kdaj odprete?", "a chat token"),
+        ("Tukaj [Name], kdaj odprete?", "a placeholder"),
+        ("Tukaj [your name here], kdaj odprete?", "a placeholder"),
+        ("Ob {time} imam termin", "a placeholder"),
+        ("Opening hours: kdaj odprete?", "its label"),
+        ("**Odpiralni čas** : kdaj odprete?", "markdown"),
+        ("»Odpiralni čas«: kdaj odprete?", "its label"),
     ],
 )
 def test_leftovers_of_layout_are_markup(text: str, kind: str) -> None:
-    assert (Markup().fault(text) or "").startswith(kind)
+    assert (Markup(["opening_hours", "odpiralni čas"]).fault(text) or "").startswith(kind)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +68,15 @@ def test_leftovers_of_layout_are_markup(text: str, kind: str) -> None:
         "Ob 8.30, prosim.",
         "To_je_moje_ime",
         "R&B ali rock?",
+        "Don`t say it`s late",
+        "Rekel je [smeh], da pride",
+        "Odpiralni čas?",
+        "Kakšen je odpiralni čas: od kdaj do kdaj?",
+        "1: kdaj odprete?",
     ],
 )
 def test_signs_that_people_write_are_no_markup(text: str) -> None:
-    assert Markup().fault(text) is None
+    assert Markup(["odpiralni čas", "1"]).fault(text) is None
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,11 @@ class Label(BaseModel):
         default={}, description="What speakers call it, by language; read in the teacher's answers."
     )
 
+    @property
+    def called(self) -> list[str]:
+        """Everything it is called: its name, then what speakers call it."""
+        return [self.name, *self.names.values()]
+
 
 Facet = Annotated[
     str,

@@ -19,6 +19,7 @@ class Context:
         seeds: The texts that guided the teacher.
         tests: The texts of the test set, without their labels.
         self_revision: Whether each text was to be judged by the teacher.
+        labels: The labels of the task and what speakers call them.
     """
 
     language: str
@@ -26,6 +27,7 @@ class Context:
     seeds: Sequence[str] = ()
     tests: Sequence[str] = ()
     self_revision: bool = True
+    labels: Sequence[str] = ()
 
 
 class Check(ABC):

@@ -25,6 +25,7 @@ from polydistill.records import (
     write_records,
     write_rows,
 )
+from polydistill.task import Label
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,8 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     tests = [row["text"] for row in read_rows(prepared / "questions.parquet", QUESTION)]
     seeds = [record.text for record in read_records(prepared / "seeds.parquet")]
     task = facts["task"]
-    context = Context(facts["language"], task["languages"], seeds, tests, self_revision)
+    labels = [name for label in task["labels"] for name in Label(**label).called]
+    context = Context(facts["language"], task["languages"], seeds, tests, self_revision, labels)
     checks = open_checks(params, context)
     remove_folder(filtered)
     result = filter_samples(samples, checks, params.mark)

@@ -110,7 +110,13 @@ def open_quota(
     teacher: Teacher,
 ) -> Quota:
     """Return what there is to ask the teacher for a cell; raises as `open_strategy` does."""
-    context = Context(language, task.languages, [seed.text for seed in seeds], self_revision=params.self_revision)
+    context = Context(
+        language,
+        task.languages,
+        [seed.text for seed in seeds],
+        self_revision=params.self_revision,
+        labels=[name for label in task.labels for name in label.called],
+    )
     return Quota(
         open_plan(task, language, seeds, params, structured=teacher.structured is not False),
         Rules.open(checks, context),

@@ -7,7 +7,6 @@ drift they come from one distribution.
 """
 
 import argparse
-import csv
 import math
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from published import GENERATED, HUMAN, LANGUAGES, TASKS, read
 from scipy.stats import chi2_contingency, ks_2samp
 
 from polydistill.measure import Comparison, Texts
@@ -30,8 +30,7 @@ from polydistill.records import Record, Source
 PERMUTATIONS = 179  # a fifth of what `polydistill measure` draws: it costs some power, and nothing else
 MAX_TEXTS = 500  # the default of measure.max_texts, which the classifier keeps to
 LIMITS = {"labels": 0.3, "properties": 0.3, "vocabulary": 0.9}
-LANGUAGES = ("az", "de", "sl", "sw", "te")
-TASKS = ("intent", "sentiment", "topic")
+NOT_ENGLISH = tuple(language for language in LANGUAGES if language != "en")
 SIZES = (50, 100, 200, 500)  # an intent cell holds some 2,000 texts
 
 Rng = np.random.Generator
@@ -40,12 +39,8 @@ Sides = tuple[list[Record], list[Record]]
 
 def read_texts(data: Path, split: str, task: str, language: str) -> list[Record]:
     """Return the texts of a file of the published data, each once."""
-    path = data / "data" / task / f"{language}-{split}.csv"
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [(row["text"], row["label"]) for row in csv.DictReader(file) if row["text"] and row["text"].strip()]
-    return [Record(text, f"{task} {label}", language, "human", Source()) for text, label in dict(rows).items()]
+    rows = read(data, task, language, split)
+    return [Record(text, f"{task} {label}", language, "human", Source()) for text, label in rows]
 
 
 def draw(pool: Sequence[Record], n: int, rng: Rng) -> Sides:
@@ -63,7 +58,7 @@ def judge(sides: Sides, seed: int) -> dict[str, bool]:
     )
     both = Side.of(equal[0], seed), Side.of(equal[1], seed + 1)
     vocabulary = vocabulary_test(apart("auc", auc_of(told.scores, both, None), len(equal[0])), told.p_value)
-    languages = [sides[1][0].language, *LANGUAGES]
+    languages = [sides[1][0].language, *NOT_ENGLISH]
     drift = find_drift(*sides, vocabulary, languages, LIMITS, seed, PERMUTATIONS)
     found = {test["question"] for test in drift["tests"].values() if test["verdict"] != "none"}
     return {
@@ -139,9 +134,9 @@ def fewer_of_a_label(pool: Sequence[Record], n: int, shift: float, rng: Rng) -> 
 
 def power(data: Path, repeats: int) -> None:
     """Print for planted drifts how often they are found, by the number of texts."""
-    pools = {lang: read_texts(data, "train_human_parsed", "intent", lang) for lang in (*LANGUAGES, "en")}
-    news = {lang: read_texts(data, "train_human_parsed", "topic", lang) for lang in LANGUAGES}
-    generated = {lang: read_texts(data, "train_full", "intent", lang) for lang in LANGUAGES}
+    pools = {lang: read_texts(data, HUMAN, "intent", lang) for lang in LANGUAGES}
+    news = {lang: read_texts(data, HUMAN, "topic", lang) for lang in NOT_ENGLISH}
+    generated = {lang: read_texts(data, GENERATED, "intent", lang) for lang in NOT_ENGLISH}
 
     def planted(kind: str, by: float, language: str, n: int, rng: Rng) -> Sides:
         pool = pools[language]
@@ -180,7 +175,7 @@ def power(data: Path, repeats: int) -> None:
                 continue
             found = []
             for repeat in range(repeats):
-                language = LANGUAGES[repeat % len(LANGUAGES)]
+                language = NOT_ENGLISH[repeat % len(NOT_ENGLISH)]
                 rng = np.random.default_rng([n, repeat])
                 found.append(judge(planted(kind, by, language, n, rng), repeat)["any"])
             shown.append(f"{100 * np.mean(found):.0f} %")
@@ -220,9 +215,7 @@ def main() -> None:
     args = parser.parse_args()
     most = args.repeats
     started = time.monotonic()
-    found = {
-        (t, lang): read_texts(args.data, "train_human_parsed", t, lang) for t in TASKS for lang in (*LANGUAGES, "en")
-    }
+    found = {(t, lang): read_texts(args.data, HUMAN, t, lang) for t in TASKS for lang in LANGUAGES}
     pools = {f"{task}/{language}": texts for (task, language), texts in found.items() if texts}
     false_alarms(pools, {50: most, 200: most, 1_000: most // 3, 10_000: most // 10})
     print()

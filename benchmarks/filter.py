@@ -3,7 +3,7 @@
     pip install datasketch==2.0.0 gaoya==0.2.2
     python benchmarks/filter.py PAPER_DATA [--texts 200000] [--jobs near datasketch gaoya all]
 
-PAPER_DATA is the folder of the published data that holds data/<task>/<language>-<split>.csv. A fifth of the texts are
+PAPER_DATA holds the published data. A fifth of the texts are
 planted: copies of others with one edit each. The rest are chains of words, each word drawn among those that follow the
 one before it in the published texts of a language; as many published texts as these there are not. Every job runs in a
 process of its own, on the same texts, and walks through them in their order: a text goes that is near to an earlier one
@@ -12,7 +12,6 @@ that stays. The libraries propose candidates, which are compared exactly, as pol
 
 # ruff: noqa: PLC0415
 import argparse
-import csv
 import json
 import random
 import resource
@@ -25,8 +24,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-LANGUAGES = ("az", "de", "en", "sl", "sw", "te")
-TASKS = ("intent", "topic", "sentiment")
+from published import GENERATED, HUMAN, LANGUAGES, NEARLY, TASKS, TEST, Edit, read
+
+SPLITS = (HUMAN, GENERATED, TEST)
 LABELS = ("one", "two", "three", "four")
 PLANTED = 0.2
 SHORT = 25  # characters
@@ -40,28 +40,10 @@ SEARCHES = {
 VERIFIED = 20_000  # findings whose similarity is computed anew, one by one
 
 
-def edit(text: str, kind: str, words: Sequence[str], rng: random.Random) -> str:
-    """Return the text with one edit; `words` are of its language."""
-    parts = text.split()
-    place = rng.randrange(len(parts))
-    letter = rng.randrange(len(text))
-    if kind == "replaced":
-        parts[place] = rng.choice(words)
-    elif kind == "inserted":
-        parts.insert(place, rng.choice(words))
-    elif kind == "deleted":
-        del parts[place]
-    elif kind == "swapped":
-        place = min(place, len(parts) - 2)
-        parts[place], parts[place + 1] = parts[place + 1], parts[place]
-    elif kind == "typo":
-        return text[:letter] + rng.choice("aeiostrn") + text[letter + 1 :]
-    elif kind == "case and punctuation":
-        return text.upper().replace(" ", "  ") + "!"
-    return " ".join(parts)
-
-
-KINDS = ("replaced", "inserted", "deleted", "swapped", "typo", "case and punctuation")
+EDITS: dict[str, Edit] = {
+    **NEARLY,
+    "case and punctuation": lambda text, *_: text.upper().replace(" ", "  ") + "!",
+}
 
 
 def chains(texts: Sequence[str], rng: random.Random) -> Iterator[str]:
@@ -82,27 +64,23 @@ def chains(texts: Sequence[str], rng: random.Random) -> Iterator[str]:
 def make_corpus(data: Path, n: int, languages: Sequence[str]) -> dict[str, Any]:
     """Return the texts, by turns in each language, and which of them are planted: index, original, kind of edit."""
     rng = random.Random(0)
-    published = {language: sorted(read(data, language)) for language in languages}
+    published = {language: sorted(all_texts(data, language)) for language in languages}
     words = {language: [word for text in published[language] for word in text.split()] for language in languages}
     sources = [chains(published[language], rng) for language in languages]
     count = round(n * (1 - PLANTED))
     texts = [next(sources[i % len(sources)]) for i in range(count)]
     planted = []
     for number, original in enumerate(rng.sample(range(count), n - count)):
-        kind = KINDS[number % len(KINDS)]
+        kind = list(EDITS)[number % len(EDITS)]
         planted.append((len(texts), original, kind))
-        texts.append(edit(texts[original], kind, words[languages[original % len(languages)]], rng))
+        texts.append(EDITS[kind](texts[original], words[languages[original % len(languages)]], rng))
     return {"texts": texts, "planted": planted}
 
 
-def read(data: Path, language: str) -> set[str]:
-    """Return the published texts of a language."""
-    texts = set()
-    for task in TASKS:
-        for file in (data / task).glob(f"{language}-*.csv"):
-            with file.open(encoding="utf-8", newline="") as lines:
-                texts |= {" ".join(row["text"].split()) for row in csv.DictReader(lines) if row["text"]}
-    return texts
+def all_texts(data: Path, language: str) -> set[str]:
+    """Return the published texts of a language, each on one line."""
+    texts = (text for task in TASKS for split in SPLITS for text, _ in read(data, task, language, split))
+    return {" ".join(text.split()) for text in texts}
 
 
 Search = Callable[[Sequence[str]], dict[int, int]]
@@ -139,8 +117,8 @@ def datasketch(similarity: float, _: bool) -> Search:
             sets = [grams(text) for text in texts[start : start + 10_000]]
             hashes = MinHash.bulk([[gram.encode() for gram in of_text] for of_text in sets], num_perm=64)
             for i, (own, minhash) in enumerate(zip(sets, hashes, strict=True), start=start):
-                if other := first_near(own, index.query(minhash), kept, similarity):
-                    found[i] = other[0]
+                if (other := first_near(own, index.query(minhash), kept, similarity)) is not None:
+                    found[i] = other
                 else:
                     kept[i] = own
                     index.insert(i, minhash, check_duplication=False)
@@ -166,8 +144,8 @@ def gaoya(similarity: float, _: bool) -> Search:
             for i, candidates in enumerate(index.par_bulk_query(some), start=start):
                 own = grams(texts[i])
                 earlier = [other for other in candidates if other < i and other in kept]
-                if other := first_near(own, earlier, kept, similarity):
-                    found[i] = other[0]
+                if (other := first_near(own, earlier, kept, similarity)) is not None:
+                    found[i] = other
                 else:
                     kept[i] = own
         return found
@@ -175,14 +153,12 @@ def gaoya(similarity: float, _: bool) -> Search:
     return search
 
 
-def first_near(
-    own: set[str], candidates: Sequence[int], kept: dict[int, set[str]], similarity: float
-) -> tuple[int] | None:
+def first_near(own: set[str], candidates: Sequence[int], kept: dict[int, set[str]], similarity: float) -> int | None:
     """Return the first of the candidates that is similar enough."""
     for other in sorted(candidates):
         shared = len(own & kept[other])
         if shared >= similarity * (len(own) + len(kept[other]) - shared):
-            return (other,)
+            return other
     return None
 
 
@@ -273,13 +249,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.job:
         return run_job(arguments.job, arguments.data)
-    folder = arguments.data / "data" if (arguments.data / "data").is_dir() else arguments.data
     with tempfile.TemporaryDirectory() as scratch:
         corpora = {"all": ("sl",), **dict.fromkeys(SEARCHES, LANGUAGES)}  # a cell is of one language
         for job in arguments.jobs:
             corpus = Path(scratch, f"{len(corpora[job])}.json")
             if not corpus.exists():
-                corpus.write_text(json.dumps(make_corpus(folder, arguments.texts, corpora[job])), encoding="utf-8")
+                corpus.write_text(
+                    json.dumps(make_corpus(arguments.data, arguments.texts, corpora[job])), encoding="utf-8"
+                )
             command = [sys.executable, __file__, str(corpus), "--job", job]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from published import LANGUAGES, TASKS
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
@@ -31,7 +32,6 @@ from polydistill.text import fold
 from polydistill.train.subsets import CHOOSE, draw, draw_by, embed
 from polydistill.workspace import Cell, Workspace
 
-TASKS, LANGUAGES = ["intent", "sentiment", "topic"], ["az", "de", "en", "sl", "sw", "te"]
 SIZES = (20, 100, 300)
 COMPARISONS = {
     "Filtered against unfiltered generations, random subsamples of equal size": ("random", "unfiltered"),

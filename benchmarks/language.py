@@ -2,7 +2,7 @@
 
     python benchmarks/language.py PAPER_DATA [--split test] [--identifier py3langid] [--texts 500]
 
-PAPER_DATA is the folder of the published data that holds data/<task>/<language>-<split>.csv. The checks run with the
+PAPER_DATA holds the published data. The checks run with the
 settings of params.yaml, one cell at a time, as if its task had no other language. Texts in Turkish, Croatian, Malay,
 Indonesian, Czech and Slovak are those of tests/data/languages: written for this project. With `--split test` their
 second half is taken, and the paper's test texts; with any other split their first half, on which the checks were tuned.
@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from published import GENERATED, HUMAN, LANGUAGES, TASKS, TEST, read
+
 from polydistill.checks._base import Check, Context
 from polydistill.checks.mixed_language import MixedLanguage
 from polydistill.checks.mixed_script import MixedScript
@@ -27,8 +29,6 @@ from polydistill.records import Record, Sample, Source
 
 REPOSITORY = Path(__file__).parents[1]
 CHECKS: tuple[type[Check], ...] = (WrongLanguage, WrongScript, MixedLanguage, MixedScript)
-TASKS = ("topic", "intent", "sentiment")
-LANGUAGES = ("az", "de", "en", "sl", "sw", "te")
 RELATIVES = (("tr", "az"), ("hr", "sl"), ("ms", "id"), ("id", "ms"), ("sk", "cs"), ("cs", "sk"))
 DEMO = ("az", "sl", "sw")
 LONG = 40
@@ -45,14 +45,13 @@ class Published:
 
     def texts(self, task: str, language: str) -> list[str]:
         """Return the different texts of a file; none where there is no such file."""
-        file = self.folder / task / f"{language}-{self.split}.csv"
-        texts = _texts(file) if file.exists() else []
+        texts = [text for text, _ in read(self.folder, task, language, self.split)]
         return texts[:: math.ceil(len(texts) / self.most)] if self.most and texts else texts
 
     @property
     def half(self) -> str:
         """The half of the project's own texts that goes with the split."""
-        return "reporting" if self.split == "test" else "tuning"
+        return "reporting" if self.split == TEST else "tuning"
 
 
 def own(language: str, half: str) -> list[str]:
@@ -61,11 +60,6 @@ def own(language: str, half: str) -> list[str]:
     start = lines.index(f"# {half}") + 1
     stop = next((i for i in range(start, len(lines)) if lines[i].startswith("#")), len(lines))
     return lines[start:stop]
-
-
-def _texts(file: Path) -> list[str]:
-    with file.open(encoding="utf-8", newline="") as lines:
-        return list(dict.fromkeys(text for row in csv.DictReader(lines) if (text := (row["text"] or "").strip())))
 
 
 def found(texts: Sequence[str], wanted: str, params: FilterParams) -> list[set[int]]:
@@ -117,8 +111,9 @@ def print_rejected(data: Published, params: FilterParams) -> None:
         if language not in LANGUAGES:
             _print_row("own texts", language, own(language, data.half), params)
     for language in DEMO:
-        files = (REPOSITORY / "data/clinic" / language).glob("*.csv")
-        _print_row("demo", language, [text for file in sorted(files) for text in _texts(file)], params)
+        files = sorted((REPOSITORY / "data/clinic" / language).glob("*.csv"))
+        texts = [row["text"] for file in files for row in csv.DictReader(file.open(encoding="utf-8", newline=""))]
+        _print_row("demo", language, texts, params)
 
 
 def _print_row(task: str, language: str, texts: Sequence[str], params: FilterParams) -> float:
@@ -147,14 +142,14 @@ def main() -> None:
     """Print three Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper_data", type=Path)
-    parser.add_argument("--split", default="test", choices=("test", "train_human_parsed", "train_full"))
+    parser.add_argument("--split", default=TEST, choices=(TEST, HUMAN, GENERATED))
     parser.add_argument("--identifier", default="py3langid", choices=("py3langid", "lingua"))
     parser.add_argument("--texts", type=int, help="texts of a file, at most")
     arguments = parser.parse_args()
     section = load_params(REPOSITORY / "params.yaml").filter
     changes = {"identifier": "lingua", **LINGUA} if arguments.identifier == "lingua" else {}
     params = section.model_copy(update={"wrong_language": section.wrong_language.model_copy(update=changes)})
-    data = Published(arguments.paper_data / "data", arguments.split, arguments.texts)
+    data = Published(arguments.paper_data, arguments.split, arguments.texts)
     print_found(data, params)
     print_rejected(data, params)
     print_speed(data, params)

@@ -2,18 +2,18 @@
 
     python benchmarks/planted.py PAPER_DATA
 
-PAPER_DATA is the folder of the published data that holds data/<task>/<language>-<split>.csv. The checks have the
+PAPER_DATA holds the published data. The checks have the
 settings of params.yaml. Near-duplicates and leaks are human texts with one edit each; label noise is a tenth of the
 labels of the published generations changed. Faults of language have a script of their own, language.py.
 """
 
 import argparse
-import csv
 import random
-import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+from published import GENERATED, HUMAN, LANGUAGES, NEARLY, SAME, TASKS, TEST, Edit, Labelled, read
 
 from polydistill.checks._base import Check, Context
 from polydistill.checks.doubtful_label import DoubtfulLabel
@@ -25,67 +25,10 @@ from polydistill.records import Record, Sample, Source
 from polydistill.text import fold
 
 REPOSITORY = Path(__file__).parents[1]
-TASKS = ("intent", "topic", "sentiment")
-LANGUAGES = ("az", "de", "en", "sl", "sw", "te")
 PLANTED, NOISE, MOST = 0.2, 0.1, 2_000
-LETTERS = "aeiostrn"
 
-Labelled = tuple[str, str]
 Counts = dict[str, dict[str, list[int]]]
-Edit = Callable[[str, Sequence[str], random.Random], str]
-"""Changes a text, with words of its language at hand."""
 
-
-def read(data: Path, task: str, language: str, split: str) -> list[Labelled]:
-    """Return the texts of a file with their labels, each text once; nothing where there is no such file."""
-    file = data / task / f"{language}-{split}.csv"
-    rows: dict[str, Labelled] = {}
-    if file.exists():
-        with file.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                if text := (row["text"] or "").strip():
-                    rows.setdefault(fold(text), (text, row["label"]))
-    return list(rows.values())
-
-
-def _on_words(change: Callable[[list[str], int, str], None]) -> Edit:
-    def edit(text: str, words: Sequence[str], rng: random.Random) -> str:
-        parts = text.split()
-        change(parts, rng.randrange(len(parts)), rng.choice(words))
-        return " ".join(parts)
-
-    return edit
-
-
-def _swap(parts: list[str], place: int, _: str) -> None:
-    place = min(place, len(parts) - 2)
-    parts[place], parts[place + 1] = parts[place + 1], parts[place]
-
-
-def _typo(text: str, _: Sequence[str], rng: random.Random) -> str:
-    place = rng.choice([i for i, c in enumerate(text) if c.isalpha()])
-    return text[:place] + rng.choice(LETTERS) + text[place + 1 :]
-
-
-def _wide(text: str, *_: object) -> str:
-    return "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in unicodedata.normalize("NFD", text))
-
-
-ONE_WORD: dict[str, Edit] = {
-    "word replaced": _on_words(lambda parts, i, word: parts.__setitem__(i, word)),
-    "word inserted": _on_words(lambda parts, i, word: parts.insert(i, word)),
-    "word deleted": _on_words(lambda parts, i, word: parts.__delitem__(i)),
-    "words swapped": _on_words(_swap),
-}
-SAME: dict[str, Edit] = {
-    "exact": lambda text, *_: text,
-    "case": lambda text, *_: text.upper(),
-    "punctuation": lambda text, *_: f"«{text.replace(' ', ', ', 1)}»!?",
-    "white space": lambda text, *_: f"  {text.replace(' ', chr(0xA0) + ' ')}\n",
-    "zero-width": lambda text, *_: "\u200b".join(text),
-    "NFKC": _wide,
-}
-NEARLY: dict[str, Edit] = {**ONE_WORD, "typo": _typo}
 HELD: dict[str, Edit] = {
     "within more text": lambda text, words, rng: " ".join([*rng.choices(words, k=4), text, *rng.choices(words, k=4)]),
     "first half": lambda text, *_: " ".join(text.split()[: len(text.split()) // 2 + 1]),
@@ -124,7 +67,7 @@ def duplicates(data: Path, check: Check, languages: Sequence[str] = LANGUAGES) -
     counts: Counts = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for task in TASKS:
         for language in languages:
-            rows = clean(read(data, task, language, "train_human_parsed")[:MOST])
+            rows = clean(read(data, task, language, HUMAN)[:MOST])
             planted = plant(rows, {**SAME, **NEARLY}, seed=1) if rows else {}
             copies = [(kind, copy) for kind, of_kind in planted.items() for _, copy in of_kind]
             found = check.find(samples([*rows, *(copy for _, copy in copies)], language))
@@ -132,7 +75,7 @@ def duplicates(data: Path, check: Check, languages: Sequence[str] = LANGUAGES) -
                 _add(counts[task][kind], i in found)
             for i in range(len(rows)):
                 _add(counts[task]["clean"], i in found)
-            whole = read(data, task, language, "train_human_parsed")[:MOST]
+            whole = read(data, task, language, HUMAN)[:MOST]
             counts[task]["all human texts"][0] += len(check.find(samples(whole, language)))
             counts[task]["all human texts"][1] += len(whole)
     return _with_precision(counts)
@@ -146,8 +89,8 @@ def leaks(data: Path, params: FilterParams, languages: Sequence[str] = LANGUAGES
     counts: Counts = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for task in TASKS:
         for language in languages:
-            tests = read(data, task, language, "test")
-            human = read(data, task, language, "train_human_parsed")[:MOST]
+            tests = read(data, task, language, TEST)
+            human = read(data, task, language, HUMAN)[:MOST]
             texts = [text for text, _ in tests]
             check = TestLeak.open(params, Context(language, [language], tests=texts))
             for kind, of_kind in plant(tests, {**SAME, **NEARLY, **HELD}, seed=2).items():
@@ -208,13 +151,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     folder: Path = parser.parse_args().data
-    folder = folder / "data" if (folder / "data").is_dir() else folder
     params = load_params(REPOSITORY / "params.yaml").filter
     similarity = params.near_duplicate.similarity
     _print("near_duplicate finds", duplicates(folder, NearDuplicate(Nearness(similarity, one_word=False))))
     _print("with `one_word: true`", duplicates(folder, NearDuplicate(Nearness(similarity, one_word=True))))
     _print("test_leak finds", leaks(folder, params))
-    for split, name in (("train_full", "generations"), ("train_human_parsed", "human texts")):
+    for split, name in ((GENERATED, "generations"), (HUMAN, "human texts")):
         print(f"\n| doubtful_label on {name} | precision | recall |\n| --- | ---: | ---: |")
         for task, (hits, found, wrong) in noise(folder, params, split).items():
             print(f"| {task} | {100 * hits / found:.1f} % of {found} | {100 * hits / wrong:.1f} % of {wrong} |")

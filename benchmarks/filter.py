@@ -260,7 +260,7 @@ def main() -> None:
             command = [sys.executable, __file__, str(corpus), "--job", job]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                print(f"{job}: {done.stderr.strip().splitlines()[-1]}", flush=True)
+                print(f"{job}: {(done.stderr.strip() or f'ended with {done.returncode}').splitlines()[-1]}", flush=True)
                 continue
             facts = json.loads(done.stdout.splitlines()[-1])
             speed = f"{facts['texts'] / facts['seconds']:,.0f} texts/s, {facts['seconds']:.1f} s"

@@ -109,6 +109,7 @@ FILTER = {
     },
     "found": {"empty": 0, "judge_rejected": 2, "markup": 1, "no_verdict": 1},
     "agreement": [{"checks": ["markup", "judge_rejected"], "texts": 1}],
+    "warnings": ["no text of the label weather is left"],
     "by_label": {"sport": {"accepted": 4, "rejected": 2}, "travel": {"accepted": 2, "rejected": 1}},
     "language": {"checked": False},
     "self_revision": {"checked": True},
@@ -213,6 +214,11 @@ def test_what_is_not_known_of_one_purpose_is_not_known_of_the_sum(cell: list[Pat
     run_card(*cell, tmp_path / "card")
     spent = read_card(tmp_path / "card" / "card.json").spent
     assert (spent.prompt_tokens, spent.cost, spent.completion_tokens) == (None, None, 470)
+
+
+def test_what_the_steps_warned_of_is_told(cell: list[Path], tmp_path: Path) -> None:
+    run_card(*cell, tmp_path / "card")
+    assert read_card(tmp_path / "card" / "card.json").warnings[-1] == "no text of the label weather is left"
 
 
 def test_a_recording_takes_no_time_that_is_the_teachers(cell: list[Path], tmp_path: Path) -> None:

@@ -120,6 +120,12 @@ def nothing(workspace: Path) -> None:
         ),
         pytest.param(
             nothing,
+            ["rejected"],
+            "error: work/demo/sl/filtered/filter.json is missing; run `polydistill filter` first, or `dvc repro`",
+            id="nothing filtered",
+        ),
+        pytest.param(
+            nothing,
             ["generate"],
             "error: work/demo/sl/prepared/prepare.json is missing; run `polydistill prepare` first, or `dvc repro`",
             id="no step before",

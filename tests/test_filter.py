@@ -7,7 +7,7 @@ import pytest
 from build import Texts, build_generated, build_prepared, records, sample_row
 from polydistill.errors import DataError
 from polydistill.files import digest, read_json, write_json
-from polydistill.filter import run_filter
+from polydistill.filter import list_findings, run_filter
 from polydistill.params import FilterParams
 from polydistill.records import REJECTED, SAMPLE, read_records, read_rows, write_rows
 from spaces import filter_params
@@ -219,8 +219,25 @@ def test_a_leak_that_is_not_rejected_stops_the_run(
     assert not (tmp_path / "filtered").exists()
     filter_texts(tmp_path, texts, params=params, allow_leaks=True)
     assert LEAK in accepted(tmp_path)
-    assert f"1 of 5 kept texts give the test set away, such as: {LEAK}" in caplog.text
-    assert read_json(tmp_path / "filtered" / "filter.json")["kept_leaks"] == 1
+    warnings = read_json(tmp_path / "filtered" / "filter.json")["warnings"]
+    assert len(warnings) == 1
+    assert "1 of 5 kept texts give the test set away" in warnings[0]
+    assert LEAK in warnings[0]
+    assert warnings[0] in caplog.text
+
+
+def test_what_was_rejected_can_be_listed(tmp_path: Path) -> None:
+    filter_texts(tmp_path, {**GOOD, "hours": [*GOOD["hours"], "Da.", "N\ne."]})
+    listed = sorted(list_findings(tmp_path / "filtered"))
+    assert listed == [
+        ("too_short", "hours", "Da.", "3 characters, wanted 5"),
+        ("too_short", "hours", "N e.", "4 characters, wanted 5"),
+    ]
+    assert sorted(list_findings(tmp_path / "filtered", ["too_short"])) == listed
+    assert list(list_findings(tmp_path / "filtered", ["empty"])) == []
+    assert list(list_findings(tmp_path / "filtered", marked=True)) == []
+    with pytest.raises(DataError, match="no check shouting was run, but empty, too_short"):
+        list(list_findings(tmp_path / "filtered", ["shouting"]))
 
 
 def test_a_failure_leaves_no_older_result(tmp_path: Path) -> None:

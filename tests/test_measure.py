@@ -331,6 +331,15 @@ def test_the_report_shows_the_p_values_of_drift(tmp_path: Path) -> None:
     assert {name: float(value) for name, value in shown.items()} == pytest.approx(wanted, abs=1e-6)
 
 
+def test_the_report_begins_with_the_verdict_of_the_run(tmp_path: Path) -> None:
+    measured = run(tmp_path, human=HUMAN)
+    drift = read_json(measured / "diversity.json")["drift"]
+    moved = [name for name, test in drift["tests"].items() if test["verdict"] != "none"]
+    told = f"{drift['verdict']} drift: {', '.join(moved)}" if moved else "no drift"
+    html = (measured / "drift.html").read_text(encoding="utf-8")
+    assert re.search(rf"<body[^>]*><p[^>]*><b>The verdict of the run is {re.escape(told)}\.</b>", html)
+
+
 def test_ids_are_numbered_by_first_appearance() -> None:
     page = "a={0} b={1} a={0} metric_{2} constant=00000000-0000-0000-0000-000000000000"
     ids = ["0192f0aa-0000-7abc-8000-00000000000a", "0192f0aa-0000-7abc-8000-00000000000b", "ab" * 16]

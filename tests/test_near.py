@@ -86,6 +86,28 @@ def test_one_word_is_looked_for_in_texts_of_many_words(length: int) -> None:
     assert list(near_copies([" ".join([*words[:-1], "druga"])], [" ".join(words)], BY_WORDS)) == [0]
 
 
+def test_in_a_text_of_more_than_40_words_one_word_is_no_matter() -> None:
+    words = [f"beseda{i}" for i in range(41)]
+    other = " ".join([*words[:-1], "druga"])
+    assert near_copies([other], [" ".join(words)], BY_WORDS) == {}
+    assert list(near_copies([other], [" ".join(words)], Nearness(0.8, one_word=True))) == [0]
+
+
+@pytest.mark.parametrize("similarity", [0.5, 0.8])
+def test_pairs_at_the_very_similarity_are_found(similarity: float) -> None:
+    rng = random.Random(5)
+    letters = "".join(map(chr, range(0x4E00, 0x4E00 + 5_000)))  # so many that no 3-gram is there twice
+    n = 27 if similarity == 0.8 else 12  # of n + 1 letters at the end of n 3-grams
+    shared = ["".join(rng.sample(letters, n + 2)) for _ in range(1_000)]
+    k = round(n * (1 - similarity) / (2 * similarity))  # 3-grams of its own of each side
+    pairs = [("".join(rng.sample(letters, k)) + text, text + "".join(rng.sample(letters, k))) for text in shared]
+    values = [jaccard(*pair) for pair in pairs]
+    assert min(values) >= similarity
+    assert max(values) < similarity + 0.03
+    found = near_copies([one for one, _ in pairs], [other for _, other in pairs], Nearness(similarity, one_word=False))
+    assert len(found) >= 980
+
+
 def test_the_most_similar_is_named_and_of_equals_the_first() -> None:
     texts = ["Kdaj odprete?", "kdaj odprete v soboto", SOBOTA]
     assert near_copies([SOBOTA], texts, BY_GRAMS) == {0: Match(1, 1.0)}

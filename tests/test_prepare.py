@@ -243,11 +243,18 @@ def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_fault_of_many_lines_is_said_once(tmp_path: Path) -> None:
+    rows = "".join(f"Kdaj odprete {i}?,{'ours' if i % 2 else 'when'}\n" for i in range(3_000))
+    assert problems(tmp_path, test="text,label\n" + rows) == [
+        "test.csv:2: column label: unknown label `when`; the task has book, hours (1500 lines: 2, 4, 6, 8, 10, ...)",
+        "test.csv:3: column label: unknown label `ours`; did you mean `hours`? (1500 lines: 3, 5, 7, 9, 11, ...)",
+    ]
+
+
 def test_lines_are_right_after_quoted_line_breaks(tmp_path: Path) -> None:
     test = 'text,label\n"Potrebujem\ntermin,\nza torek.",book\n\n"Ali\r\ndelate?",ours\nKdaj?,ours\n'
-    assert problems(tmp_path, test=test) == [
-        f"test.csv:{line}: column label: unknown label `ours`; did you mean `hours`?" for line in (6, 8)
-    ]
+    said = "test.csv:6: column label: unknown label `ours`; did you mean `hours`? (2 lines: 6, 8)"
+    assert problems(tmp_path, test=test) == [said]
     prepare(tmp_path, test=test.replace("ours", "hours"))
     held = read_records(tmp_path / "work" / "heldout" / "test.parquet")
     assert [record.source.line for record in held] == [2, 6, 8]

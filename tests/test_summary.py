@@ -10,7 +10,19 @@ from cards import make_card
 from polydistill.cell import Card
 from polydistill.errors import DataError
 from polydistill.files import write_json
-from polydistill.summary import Row, duration, headline, money, overtaking, percent, points, summarise, summary_table
+from polydistill.summary import (
+    Row,
+    duration,
+    headline,
+    money,
+    overtaking,
+    percent,
+    points,
+    stops,
+    summarise,
+    summary_table,
+)
+from polydistill.workspace import Cell
 
 
 def shown(tmp_path: Path, *cards: Card, width: int = 80) -> list[list[str]]:
@@ -31,6 +43,16 @@ def test_a_line_a_cell_and_the_mean(tmp_path: Path) -> None:
     assert ["mean", "of", "2", "74.0%", "84.0%", "+10.0"] in lines
     said = " ".join(" ".join(line) for line in lines[-3:])
     assert "In 2 of 2 languages the student is more accurate than its teacher, in 1 with its whole interval;" in said
+
+
+def test_a_cell_that_a_gate_stopped_is_told_of(tmp_path: Path) -> None:
+    cells = [Cell(tmp_path, "clinic", language) for language in ("az", "sl", "sw", "te")]
+    for cell, action, passed in zip(cells, ("stop", "stop", "warn"), (False, True, False), strict=False):
+        gates = {"auc": {"action": action, "passed": passed}, "drift": {"action": "stop", "passed": None}}
+        write_json(cell.room("measured") / "gates.json", {"schema_version": 1, "gates": gates})
+    (line,) = stops(cells)
+    assert line.startswith("clinic/az: stopped by auc (")
+    assert line.endswith("gates.json); what follows is of the run before")
 
 
 def test_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def build_card(
         ],
         "counts": {**prepare["counts"], **{key: filtering[key] for key in ("generated", "accepted", "rejected")}},
         "removed": groups(Counter(row["reason"] for row in prepare["removed"])),
-        "warnings": prepare["warnings"],
+        "warnings": [*prepare["warnings"], *filtering["warnings"]],
         "confidence": evaluation["confidence"],
         "teacher": {
             "kind": usage["teacher"]["kind"],

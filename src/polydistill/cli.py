@@ -232,6 +232,23 @@ def filter(workspace: Any, cells: tuple[str, ...]) -> None:
 @cli.command()
 @_common
 @_cells
+@click.option("--reason", "reasons", multiple=True, help="Name of a check; repeatable; all where left out.")
+@click.option("--marked", is_flag=True, help="List what was only marked, and kept.")
+def rejected(workspace: Any, cells: tuple[str, ...], reasons: tuple[str, ...], marked: bool) -> None:
+    """List the texts that filter rejected.
+
+    A line a text: cell, reason, label, text and what speaks against it, with a tab between them.
+    """
+    from polydistill.filter import list_findings
+
+    for cell in workspace.cells(cells):
+        for row in list_findings(cell.room("filtered"), reasons, marked=marked):
+            click.echo("\t".join((cell.name, *row)))
+
+
+@cli.command()
+@_common
+@_cells
 @click.option(
     "--compare-teachers",
     "teachers",
@@ -438,9 +455,11 @@ def show(workspace: Any) -> None:
     """Print the table of the last run."""
     from rich.console import Console
 
-    from polydistill.summary import summary_table
+    from polydistill.summary import stops, summary_table
 
     console = Console()
+    for line in stops(workspace.cells()):
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
     console.print(summary_table(workspace.across("report")))
     for what, path in (("report", "report/index.html"), ("bento", "bento")):
         console.print(f"{what:<7} {workspace.across(path)}", highlight=False, soft_wrap=True)

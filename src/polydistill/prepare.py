@@ -6,7 +6,7 @@ import io
 import logging
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from polydistill.text import fold
 log = logging.getLogger(__name__)
 
 COLUMNS = ("text", "label")
+_SHOWN_LINES = 5
 INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode categories: control and format characters, white space
 
 
@@ -66,6 +67,7 @@ def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> lis
         return []
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     rows: list[Row] = []
+    faulty: dict[str, list[int]] = defaultdict(list)
     header: list[str] = []
     line = 1
     try:
@@ -86,15 +88,27 @@ def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> lis
                     return []
             elif cells:
                 faults = _faults(cells, header, labels)
-                problems += [f"{where}: {fault}" for fault in faults]
+                for fault in faults:
+                    faulty[fault].append(start)
                 named = dict(zip(header, map(str.strip, cells), strict=False))
                 rows += [] if faults else [Row(named["text"], named["label"], path, start)]
+        problems += _by_fault(path, faulty)
     except csv.Error as exc:
+        problems += _by_fault(path, faulty)
         problems.append(f"{path}:{line}: not CSV from here on ({exc}); check the quotation marks")
     else:
         if not header:
             problems.append(f"{path}:1: the file is empty; the header line is text,label")
     return rows
+
+
+def _by_fault(path: Path, faulty: Mapping[str, Sequence[int]]) -> list[str]:
+    """Return a line for each fault and the lines of the file that have it, the first of them before all."""
+    told = []
+    for fault, lines in faulty.items():
+        shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + (", ..." if len(lines) > _SHOWN_LINES else "")
+        told.append(f"{path}:{lines[0]}: {fault}" + (f" ({len(lines)} lines: {shown})" if len(lines) > 1 else ""))
+    return told
 
 
 def _faults(cells: Sequence[str], header: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -281,6 +295,9 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
         log.warning("%s", warning)
     for (file, reason), n in Counter((row["file"], row["reason"]) for row in splits.removed).items():
         log.info("%s: left out %d texts, each %s", file, n, reason)
+    spare = len(read["seeds"]) - len(seeds) - sum(row["file"] == "seeds.csv" for row in splits.removed)
+    if spare:
+        log.info("seeds.csv: %d texts beyond the first %d of their label are not used", spare, params.seeds_per_label)
     log.info("%d seeds, %d human texts, %d test texts", len(seeds), len(human), len(test))
 
 

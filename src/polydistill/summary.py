@@ -14,6 +14,7 @@ from rich.text import Text
 from polydistill.cell import Card, Facts, Interval
 from polydistill.errors import DataError
 from polydistill.files import read_json, require_input
+from polydistill.workspace import Cell
 
 MINUS = "\N{MINUS SIGN}"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -207,6 +208,18 @@ def summary_table(report: Path) -> Table:
         table.add_section()
     table.caption, table.caption_justify = headline(summary.rows).replace(SPACE, ""), "left"
     return table
+
+
+def stops(cells: Iterable[Cell]) -> list[str]:
+    """Return a line for each cell that a gate has stopped: what the page says of it is of the run before."""
+    lines = []
+    for cell in cells:
+        path = cell.room("measured") / "gates.json"
+        gates = read_json(path)["gates"] if path.exists() else {}
+        failed = [name for name, gate in gates.items() if gate["action"] == "stop" and gate["passed"] is False]
+        if failed:
+            lines.append(f"{cell.name}: stopped by {', '.join(failed)} ({path}); what follows is of the run before")
+    return lines
 
 
 def _styled(gap: float | None) -> Text:

@@ -51,7 +51,7 @@ class DoubtfulLabel(Check):
         found: dict[int, str] = {}
         while True:
             likely = _cross_validated(features, ends, left, given, folds, len(labels))
-            other = _confident(likely, given[left], len(labels), self.min_probability)
+            other = confident(likely, given[left], len(labels), self.min_probability)
             for i, label, values in zip(left[other >= 0], other[other >= 0], likely[other >= 0], strict=True):
                 found[int(i)] = f"rather {labels[label]}, {values[label]:.2f} against {values[given[i]]:.2f}"
             if not (other >= 0).any():
@@ -98,7 +98,7 @@ def _cross_validated(
     likely = np.empty((len(given), n_labels))
     for some, of_part in zip(parts, counts, strict=True):
         others = total - of_part + np.float32(_SMOOTHING)
-        likely[some] = _probabilities(features, ends, some, np.log(others / others.sum(axis=1, keepdims=True)))
+        likely[some] = probabilities(features, ends, some, np.log(others / others.sum(axis=1, keepdims=True)))
     of_left: np.ndarray = likely[left]
     return of_left
 
@@ -112,7 +112,7 @@ def _counts(features: np.ndarray, ends: np.ndarray, rows: np.ndarray, given: np.
     return counts.astype(np.float32)
 
 
-def _probabilities(features: np.ndarray, ends: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def probabilities(features: np.ndarray, ends: np.ndarray, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return how likely the labels are by logarithms of how often each has each feature; labels are equals before."""
     places, lengths = _places(ends, rows)
     starts = np.cumsum(lengths) - lengths
@@ -131,7 +131,7 @@ def _places(ends: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.repeat(ends[rows] - starts, lengths) + np.arange(lengths.sum()), lengths
 
 
-def _confident(likely: np.ndarray, given: np.ndarray, n_labels: int, least: float) -> np.ndarray:
+def confident(likely: np.ndarray, given: np.ndarray, n_labels: int, least: float) -> np.ndarray:
     """Return for each text the label that it should rather have, -1 where the given one may be right."""
     own = likely[np.arange(len(given)), given]
     texts = np.bincount(given, minlength=n_labels)

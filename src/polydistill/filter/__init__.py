@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +26,7 @@ from polydistill.records import (
     write_rows,
 )
 from polydistill.task import Label
+from polydistill.text import tidy
 
 log = logging.getLogger(__name__)
 
@@ -162,24 +163,50 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     result = filter_samples(samples, checks, params.mark)
     cell = f"{task['name']}/{facts['language']}"
     _require_texts(cell, result)
-    leaks = {}
+    warnings = []
     if "test_leak" not in params.rejecting:
         leaks = find_leaks([sample.record.text for sample in result.accepted], tests, params.test_leak)
-        _judge_leaks(cell, result, leaks, tests, allowed=facts["allow_leaks"])
+        warnings = _judge_leaks(cell, result, leaks, tests, allowed=facts["allow_leaks"])
     log.info("kept %d of %d generated texts; rejected: %s", len(result.accepted), len(samples), _told(result.rejected))
     if result.marked:
         log.info("marked, and kept: %s", _told(result.marked))
     labels = [label["name"] for label in task["labels"]]
-    content = summary(result, labels, checks, params.mark, self_revision=self_revision) | {"kept_leaks": len(leaks)}
-    for label, of_label in content["by_label"].items():
-        if not of_label["accepted"]:
-            log.warning("no text of the label %s is left", label)
+    content = summary(result, labels, checks, params.mark, self_revision=self_revision)
+    warnings += [
+        f"no text of the label {label} is left" for label, n in content["by_label"].items() if not n["accepted"]
+    ]
+    for warning in warnings:
+        log.warning("%s", warning)
     with new_folder(filtered) as folder:
         write_records(folder / "accepted.parquet", [sample.record for sample in result.accepted])
         for name, findings in (("rejected", result.rejected), ("marked", result.marked)):
             rows = (to_row(f.sample.record, reason=f.reason, detail=f.detail) for f in findings)
             write_rows(folder / f"{name}.parquet", rows, REJECTED)
-        write_json(folder / "filter.json", content)
+        write_json(folder / "filter.json", content | {"warnings": warnings})
+
+
+def list_findings(
+    filtered: Path, reasons: Collection[str] = (), *, marked: bool = False
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield reason, label, text and detail, each on one line, of the texts that were rejected, or marked.
+
+    Args:
+        filtered: The folder that `filter` wrote.
+        reasons: Those wanted; all where there are none.
+        marked: Whether to yield what was marked.
+
+    Raises:
+        DataError: If filter has not run, or had no check of one of these names.
+    """
+    checks = read_json(require_input(filtered / "filter.json", "filter"))["reasons"]
+    if unknown := sorted(set(reasons) - set(checks)):
+        raise DataError(f"{filtered}: no check {', '.join(unknown)} was run, but {', '.join(checks)}")
+    for row in read_rows(filtered / ("marked.parquet" if marked else "rejected.parquet"), REJECTED):
+        if not reasons or row["reason"] in reasons:
+            reason, label, text, detail = (
+                tidy(row[key], len(row[key])) for key in ("reason", "label", "text", "detail")
+            )
+            yield reason, label, text, detail
 
 
 def _told(findings: Iterable[Finding]) -> str:
@@ -197,17 +224,19 @@ def _require_texts(cell: str, result: FilterResult) -> None:
 
 def _judge_leaks(
     cell: str, result: FilterResult, leaks: Mapping[int, Leak], tests: Sequence[str], *, allowed: bool
-) -> None:
+) -> list[str]:
+    """Return a warning where kept texts leak and may, none where they do not."""
     if not leaks:
-        return
+        return []
     first, leak = next(iter(leaks.items()))
-    found = (
-        f"{len(leaks)} of {len(result.accepted)} kept texts give the test set away, such as: "
-        f"{result.accepted[first].record.text} ({leak.told(tests)})"
-    )
+    example = f"{result.accepted[first].record.text} ({leak.told(tests)})"
+    found = f"{len(leaks)} of {len(result.accepted)} kept texts give the test set away"
     if not allowed:
         raise DataError(
-            f"{cell}: {found}; have `test_leak` in params.yaml:filter.checks and not in filter.mark, "
-            "or name the cell in prepare.allow_leaks"
+            f"{cell}: {found}, such as: {example}; have `test_leak` in params.yaml:filter.checks and not in "
+            "filter.mark, or name the cell in prepare.allow_leaks"
         )
-    log.warning("%s; no score on the test set can be trusted. Kept, as prepare.allow_leaks says", found)
+    return [
+        f"{found}, so that no score on it can be trusted; kept, as params.yaml:prepare.allow_leaks says. "
+        f"The first: {example}"
+    ]

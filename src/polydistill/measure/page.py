@@ -5,6 +5,7 @@ import re
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import pandas as pd
@@ -50,7 +51,18 @@ def drift_page(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # it looks for spread and correlation where there may be none
         run = report.run(*(Dataset.from_pandas(side, columns) for side in sides))
-        return number_ids(run.get_html_str(as_iframe=False))
+        html = number_ids(run.get_html_str(as_iframe=False))
+    return re.sub(r"<body[^>]*>", lambda body: body.group() + _verdict(drift), html, count=1)
+
+
+def _verdict(drift: Mapping[str, Any]) -> str:
+    """Return our verdict as HTML, to stand above Evidently's heading, which says "drift" by its own count."""
+    moved = [name for name, test in drift["tests"].items() if test["verdict"] != "none"]
+    told = f"{drift['verdict']} drift: {', '.join(moved)}" if moved else "no drift"
+    return (
+        f'<p style="font: 16px sans-serif; margin: 1em 2em"><b>The verdict of the run is {escape(told)}.</b> '
+        "The heading below counts the properties that moved, each by itself; how many those are decides nothing.</p>"
+    )
 
 
 def properties(records: Sequence[Record], languages: Sequence[str]) -> pd.DataFrame:

@@ -171,8 +171,7 @@ def _without_leaks(human: list[Row], test: list[Row], params: LeakParams, splits
             splits.warnings.append(f"{splits.seeds[i].place}: this seed is {leak.how} {test[leak.test].place}")
     leaks = find_leaks([row.text for row in human], tests, params)
     for i, leak in leaks.items():
-        place = {"file": human[i].file.name, "line": human[i].line}
-        splits.removed.append({**place, "reason": "gives a test text away", "same_as": test[leak.test].place})
+        splits.removed.append(_removed(human[i], "gives a test text away", test[leak.test]))
     return [row for i, row in enumerate(human) if i not in leaks]
 
 
@@ -211,13 +210,17 @@ def _without(rows: list[Row], taken: dict[str, Row], reason: str, splits: Splits
     for row in rows:
         key = fold(row.text)
         if key in first:
-            place = {"file": row.file.name, "line": row.line}
-            splits.removed.append({**place, "reason": reason, "same_as": first[key].place})
+            splits.removed.append(_removed(row, reason, first[key]))
         else:
             kept.append(row)
             if not taken:
                 first[key] = row
     return kept
+
+
+def _removed(row: Row, reason: str, because_of: Row) -> dict[str, Any]:
+    """Return what prepare.json says of a row that is left out."""
+    return {"file": row.file.name, "line": row.line, "reason": reason, "same_as": because_of.place}
 
 
 def _conflicts(rows: Iterable[Row]) -> list[str]:

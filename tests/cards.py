@@ -126,6 +126,7 @@ def make_card(
             "generated": 300,
             "accepted": 263,
             "rejected": 37,
+            "kept_leaks": 0,
         },
         "removed": [],
         "warnings": [],
@@ -152,6 +153,7 @@ def make_card(
                 },
                 "overtakes_teacher_at": overtakes,
                 "curve": curve,
+                "subset": "random",
             }
         },
         "generation": {

@@ -79,6 +79,7 @@ EVALUATION = {
                     "macro_f1": {"mean": 0.68, "std": 0.02, "interval": [0.6, 0.7]},
                 }
             ],
+            "subset": "random",
         }
     },
 }
@@ -110,6 +111,7 @@ FILTER = {
     "found": {"empty": 0, "judge_rejected": 2, "markup": 1, "no_verdict": 1},
     "agreement": [{"checks": ["markup", "judge_rejected"], "texts": 1}],
     "warnings": ["no text of the label weather is left"],
+    "kept_leaks": 0,
     "by_label": {"sport": {"accepted": 4, "rejected": 2}, "travel": {"accepted": 2, "rejected": 1}},
     "language": {"checked": False},
     "self_revision": {"checked": True},
@@ -174,6 +176,7 @@ def test_gathers_what_the_steps_say(cell: list[Path], tmp_path: Path) -> None:
         "generated": 9,
         "accepted": 6,
         "rejected": 3,
+        "kept_leaks": 0,
     }
     assert [(label.name, label.accepted, label.rejected) for label in card.labels] == [
         ("sport", 4, 2),

@@ -55,7 +55,7 @@ def build_trained(folder: Path, answers: dict[tuple[str, int, int], str], questi
         for text, label in zip(questions, ({"b": "book", "h": "hours"}.get(c, c) for c in said), strict=True)
     ]
     write_rows(folder / "predictions.parquet", rows, PREDICTIONS)
-    write_json(folder / "train.json", {"schema_version": 1, "student": folder.name})
+    write_json(folder / "train.json", {"schema_version": 1, "student": folder.name, "subset": "random"})
     return folder
 
 

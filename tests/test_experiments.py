@@ -34,7 +34,7 @@ def test_two_strategies_stand_side_by_side(tmp_path: Path) -> None:
 
     diff = json.loads(call(tmp_path, "dvc", "exp", "diff", "--json", "plain", "diverse"))
     assert diff["params"]["params.yaml"]["generate.strategy"] == {"old": "plain", "new": "diverse"}
-    diversity = diff["metrics"][f"{CELL}/measured/diversity.json"]
+    diversity = diff["metrics"][f"{CELL}/measured/metrics.json"]
     assert any("synthetic" in name and change.get("diff") for name, change in diversity.items())
 
     drawn = json.loads(call(tmp_path, "dvc", "plots", "diff", "--json", "plain", "diverse"))

@@ -216,7 +216,7 @@ def test_a_leak_that_is_not_rejected_stops_the_run(
         DataError, match=f"demo/sl: 1 of 5 kept texts give the test set away, such as: {LEAK} .1.00 like"
     ):
         filter_texts(tmp_path, texts, params=params)
-    assert not (tmp_path / "filtered").exists()
+    assert not (tmp_path / "filtered" / "accepted.parquet").exists()
     filter_texts(tmp_path, texts, params=params, allow_leaks=True)
     assert LEAK in accepted(tmp_path)
     warnings = read_json(tmp_path / "filtered" / "filter.json")["warnings"]
@@ -226,7 +226,7 @@ def test_a_leak_that_is_not_rejected_stops_the_run(
     assert warnings[0] in caplog.text
 
 
-def test_what_was_rejected_can_be_listed(tmp_path: Path) -> None:
+def test_what_was_rejected_can_be_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     filter_texts(tmp_path, {**GOOD, "hours": [*GOOD["hours"], "Da.", "N\ne."]})
     listed = sorted(list_findings(tmp_path / "filtered"))
     assert listed == [
@@ -236,21 +236,31 @@ def test_what_was_rejected_can_be_listed(tmp_path: Path) -> None:
     assert sorted(list_findings(tmp_path / "filtered", ["too_short"])) == listed
     assert list(list_findings(tmp_path / "filtered", ["empty"])) == []
     assert list(list_findings(tmp_path / "filtered", marked=True)) == []
-    with pytest.raises(DataError, match="no check shouting was run, but conflicting_label, copied_seed, "):
+    with pytest.raises(DataError, match="no check `shouting` was run; there were conflicting_label, copied_seed, "):
         list(list_findings(tmp_path / "filtered", ["shouting"]))
+    with pytest.raises(DataError, match="no check `too-short` was run; did you mean `too_short`?"):
+        list(list_findings(tmp_path / "filtered", ["too-short"]))
+    assert list(list_findings(tmp_path / "filtered", ["doubtful_label"])) == []
+    assert caplog.messages[-1] == "doubtful_label only marks here; add --marked"
 
 
-def test_a_failure_leaves_no_older_result(tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:
     filter_texts(tmp_path, GOOD)
     with pytest.raises(DataError, match="filter kept none"):
         filter_texts(tmp_path, {"book": ["Da."]})
-    assert not (tmp_path / "filtered").exists()
+    assert not (tmp_path / "filtered" / "accepted.parquet").exists()
 
 
-def test_nothing_kept_stops_with_the_reasons_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_nothing_kept_stops_with_the_reasons_and_can_be_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"demo/sl: filter kept none of 3 .* too_short 2, wrong_language 1;"):
         filter_texts(tmp_path, {"book": ["Da.", "Ne.", "I would like to see a dentist next week."]})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["generated", "prepared"]
+    listed = list_findings(tmp_path / "filtered")
+    assert sorted(reason for reason, *_ in listed) == ["too_short", "too_short", "wrong_language"]
+
+
+def test_no_text_at_all_is_not_the_fault_of_filter(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="demo/sl: generate wrote no text; see usage.json"):
+        filter_texts(tmp_path, {"book": []})
 
 
 def test_a_missing_input_names_the_step_that_writes_it(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_unusual_texts_are_measured_as_far_as_they_can_be(
     tmp_path: Path, synthetic: dict[str, list[str]], human: dict[str, list[str]]
 ) -> None:
     measured = run(tmp_path, human=human, synthetic=synthetic)
-    for name in ("diversity.json", "labels.json", "gates.json"):
+    for name in ("diversity.json", "metrics.json", "labels.json", "gates.json"):
         assert "NaN" not in (measured / name).read_text("utf-8")  # no JSON
 
 
@@ -186,6 +186,7 @@ def test_a_gate_that_stops_does_so_when_all_is_written(tmp_path: Path) -> None:
     assert "(book): `prosim za` is in 5 of 10 texts" in said
     assert {p.name for p in (tmp_path / "measured").iterdir()} == {
         "diversity.json",
+        "metrics.json",
         "labels.json",
         "gates.json",
         "drift.html",

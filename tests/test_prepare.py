@@ -251,6 +251,13 @@ def test_a_fault_of_many_lines_is_said_once(tmp_path: Path) -> None:
     ]
 
 
+def test_of_many_faults_the_first_are_told(tmp_path: Path) -> None:
+    rows = "".join(f"Kdaj odprete {i}?,label{i}\n" for i in range(3_000))
+    said = problems(tmp_path, test="text,label\n" + rows)
+    assert len(said) == 21
+    assert said[-1] == "test.csv: 2980 more faults"
+
+
 def test_lines_are_right_after_quoted_line_breaks(tmp_path: Path) -> None:
     test = 'text,label\n"Potrebujem\ntermin,\nza torek.",book\n\n"Ali\r\ndelate?",ours\nKdaj?,ours\n'
     said = "test.csv:6: column label: unknown label `ours`; did you mean `hours`? (2 lines: 6, 8)"

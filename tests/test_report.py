@@ -450,6 +450,11 @@ MISSED = {"passed": False}
         ),
         pytest.param(with_gates(auc=gate(0.9, 0.95)), "Passed The only gate is passed.", id="one"),
         pytest.param(
+            with_gates(auc=gate(0.9, 0.95), language_purity=gate(None, 0.95, passed=None, action="stop")),
+            "Warned The only gate is passed. To stop the run, but not measured: language purity.",
+            id="one that stops and was not measured",
+        ),
+        pytest.param(
             with_gates(auc=gate(0.97, 0.95, **MISSED), drift=gate(0.7, 0.3, **MISSED, action="stop")),
             "Stopped 2 of 2 gates are not passed: drift 0.700, at most 0.300 wanted; "
             "auc 0.970, at most 0.950 wanted. The run stops at drift.",
@@ -570,8 +575,12 @@ def test_tests_that_found_no_drift_are_folded() -> None:
     assert ">labels<" in folded.split("</details>")[0]
 
 
-def test_the_caption_of_a_curve_does_not_say_how_samples_were_drawn() -> None:
-    assert "means over runs on samples of each size" in Page(render([make_card("sl")])).said
+def test_the_caption_of_a_curve_says_how_samples_were_drawn() -> None:
+    card = make_card("sl")
+    students = {kind: student.model_copy(update={"subset": "diverse"}) for kind, student in card.students.items()}
+    assert "means over runs on random samples of each size" in Page(render([card])).said
+    said = Page(render([card.model_copy(update={"students": students})])).said
+    assert "means over runs on diverse samples of each size" in said
 
 
 def test_labels_have_a_line_of_their_own() -> None:
@@ -616,6 +625,7 @@ def test_summary_holds_the_rows_of_the_table(tmp_path: Path) -> None:
         "overtakes_teacher_at": 100,
         "accepted": 263,
         "generated": 300,
+        "kept_leaks": 0,
     }
     assert summary["means"] == [
         {"task": "clinic", "languages": 2, "teacher_accuracy": None, "student_accuracy": 0.85, "gap": None}

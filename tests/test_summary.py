@@ -50,9 +50,18 @@ def test_a_cell_that_a_gate_stopped_is_told_of(tmp_path: Path) -> None:
     for cell, action, passed in zip(cells, ("stop", "stop", "warn"), (False, True, False), strict=False):
         gates = {"auc": {"action": action, "passed": passed}, "drift": {"action": "stop", "passed": None}}
         write_json(cell.room("measured") / "gates.json", {"schema_version": 1, "gates": gates})
-    (line,) = stops(cells)
-    assert line.startswith("clinic/az: stopped by auc (")
-    assert line.endswith("gates.json); what follows is of the run before")
+    write_json(cells[3].room("filtered") / "filter.json", {})
+    lines = stops(cells)
+    assert [line.partition(" (")[0] for line in lines] == ["clinic/az: stopped by auc", "clinic/te: stopped by filter"]
+    assert lines[0].endswith("gates.json); what follows is of the run before")
+
+
+def test_scores_on_a_test_set_that_was_given_away_are_not_to_be_trusted(tmp_path: Path) -> None:
+    card = make_card("sw")
+    leaking = card.model_copy(update={"counts": card.counts.model_copy(update={"kept_leaks": 3})})
+    said = " ".join(" ".join(line) for line in shown(tmp_path, make_card("sl"), leaking, width=200))
+    assert "Not to be trusted, since accepted texts give the test set away: clinic/sw." in said
+    assert "Not to be trusted" not in " ".join(" ".join(line) for line in shown(tmp_path, make_card("sl"), card))
 
 
 def test_fits_a_terminal_of_80_columns(tmp_path: Path) -> None:

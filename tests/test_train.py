@@ -199,7 +199,8 @@ def test_without_human_texts_the_synthetic_curve_is_there_all_the_same(
 ) -> None:
     caplog.set_level(logging.INFO)
     trained = train(tmp_path, human=None, sizes=[2, 4, 50])
-    assert read_json(trained / "train.json")["passed_over"] == {"synthetic": [50], "human": [2, 4, 50]}
+    facts = read_json(trained / "train.json")
+    assert (facts["passed_over"], facts["subset"]) == ({"synthetic": [50], "human": [2, 4, 50]}, "random")
     assert {row["source"] for row in read_rows(trained / "scores.parquet", SCORES)} == {"synthetic"}
     assert "synthetic: 8 texts, so sizes [50] are passed over" in caplog.messages
     assert "there are no human texts, so no curve of them" in caplog.messages

@@ -26,6 +26,7 @@ MAX_CHARACTERS = 280
 BY_LABEL = ("distinct_2", "nearest_similarity")
 # In the order in which they come up in a run.
 PURPOSES = ("canary", "generate", "revise", "zero-shot")
+FILTER_COUNTS = ("generated", "accepted", "rejected", "kept_leaks")
 TOKENS = ("prompt_tokens", "completion_tokens")
 NO_REPLY = "the request failed, so that there is no reply"
 
@@ -159,7 +160,7 @@ def build_card(
             }
             for label in task["labels"]
         ],
-        "counts": {**prepare["counts"], **{key: filtering[key] for key in ("generated", "accepted", "rejected")}},
+        "counts": {**prepare["counts"], **{key: filtering[key] for key in FILTER_COUNTS}},
         "removed": groups(Counter(row["reason"] for row in prepare["removed"])),
         "warnings": [*prepare["warnings"], *filtering["warnings"]],
         "confidence": evaluation["confidence"],

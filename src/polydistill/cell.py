@@ -44,6 +44,8 @@ class Counts(Facts):
     generated: int
     accepted: int
     rejected: int
+    kept_leaks: int
+    """Accepted texts that give the test set away, as params.yaml allows: no score can be trusted then."""
 
 
 class ScoreIntervals(Facts):
@@ -118,6 +120,8 @@ class StudentFacts(Facts):
     final: FinalScores
     overtakes_teacher_at: int | None
     curve: list[CurvePoint]
+    subset: str
+    """How the texts of a point of the curve were chosen, as `train.subset` names it."""
 
 
 class Spent(Facts):
@@ -305,6 +309,11 @@ class Gate(Facts):
             return "passed"
         return "stopped" if self.action == "stop" else "warned"
 
+    @property
+    def unjudged(self) -> bool:
+        """Whether it is to stop the run, and could not be measured."""
+        return self.action == "stop" and self.passed is None
+
 
 class DiversityFacts(Facts):
     """Synthetic text beside `n` texts that people wrote: human texts, or the seeds where there are no others."""
@@ -319,8 +328,8 @@ class DiversityFacts(Facts):
 
     @property
     def verdict(self) -> Literal["stopped", "warned", "passed", "not judged"]:
-        """What the gates come to: the worst of their outcomes."""
-        outcomes = {gate.outcome for gate in self.gates.values()}
+        """What the gates come to: the worst of their outcomes; one that stops and was not measured is no pass."""
+        outcomes = {"warned" if gate.unjudged else gate.outcome for gate in self.gates.values()}
         for outcome in ("stopped", "warned", "passed"):
             if outcome in outcomes:
                 return outcome

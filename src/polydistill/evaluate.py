@@ -137,8 +137,9 @@ def run_evaluate(
             teacher["usage"] = said["usage"]
     students = {}
     for folder in trained:
-        student = read_json(require_input(folder / "train.json", "train"))["student"]
-        students[student] = _evaluate_student(folder, task, test, scorer)
+        training = read_json(require_input(folder / "train.json", "train"))
+        student = training["student"]
+        students[student] = {**_evaluate_student(folder, task, test, scorer), "subset": training["subset"]}
         students[student]["overtakes_teacher_at"] = overtakes_at(students[student]["curve"], teacher["accuracy"])
     evaluation = {
         "schema_version": 1,

@@ -33,6 +33,12 @@ def new_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 shutil.rmtree(path)
             partial.rename(path)
+    except DataError as exc:
+        if partial.exists():
+            raise
+        raise DataError(
+            f"cannot write {path}: another run writes it too; let that one end, then run this again"
+        ) from exc
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

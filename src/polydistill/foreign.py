@@ -62,7 +62,7 @@ class ForeignRule:
         candidates = codes.union(*map(close_relatives, codes), anchors())
         identifier = _identifier(section.identifier, frozenset(candidates))
         if wanted not in identifier.languages:
-            log.warning("%s does not know %s, so no text is found to be foreign", section.identifier, wanted)
+            _warn_once(f"{section.identifier} does not know {wanted}, so no text is found to be foreign")
         return cls(
             wanted,
             identifier,
@@ -118,6 +118,12 @@ def count_letters(text: str) -> int:
 
 def _without_addresses(text: str) -> str:
     return _ADDRESS.sub(" ", text) if any(sign in text for sign in _SIGNS_OF_ADDRESS) else text
+
+
+@cache
+def _warn_once(warning: str) -> None:
+    """Warn, whichever of the checks is opened first."""
+    log.warning("%s", warning)
 
 
 @cache

@@ -22,7 +22,7 @@ from polydistill.text import fold
 log = logging.getLogger(__name__)
 
 COLUMNS = ("text", "label")
-_SHOWN_LINES = 5
+_SHOWN_LINES, _SHOWN_FAULTS = 5, 20
 INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode categories: control and format characters, white space
 
 
@@ -108,6 +108,8 @@ def _by_fault(path: Path, faulty: Mapping[str, Sequence[int]]) -> list[str]:
     for fault, lines in faulty.items():
         shown = ", ".join(map(str, lines[:_SHOWN_LINES])) + (", ..." if len(lines) > _SHOWN_LINES else "")
         told.append(f"{path}:{lines[0]}: {fault}" + (f" ({len(lines)} lines: {shown})" if len(lines) > 1 else ""))
+    if len(told) > _SHOWN_FAULTS:
+        told[_SHOWN_FAULTS:] = [f"{path}: {len(told) - _SHOWN_FAULTS} more faults"]
     return told
 
 
@@ -168,7 +170,8 @@ def _without_leaks(human: list[Row], test: list[Row], params: LeakParams, splits
     tests = [row.text for row in test]
     for i, leak in find_leaks([row.text for row in splits.seeds], tests, params).items():
         if fold(splits.seeds[i].text) != fold(tests[leak.test]):  # else it has been said
-            splits.warnings.append(f"{splits.seeds[i].place}: this seed is {leak.how} {test[leak.test].place}")
+            verb = "" if leak.how == "holds" else "is "
+            splits.warnings.append(f"{splits.seeds[i].place}: this seed {verb}{leak.how} {test[leak.test].place}")
     leaks = find_leaks([row.text for row in human], tests, params)
     for i, leak in leaks.items():
         splits.removed.append(_removed(human[i], "gives a test text away", test[leak.test]))

@@ -119,12 +119,14 @@ def verdict_sentence(card: Card) -> str:
         for name, gate in gates
         if gate.outcome in ("stopped", "warned")
     ]
+    unjudged = [words(name) for name, gate in gates if gate.unjudged]
+    unsure = f" To stop the run, but not measured: {', '.join(unjudged)}." if unjudged else ""
     if not missed:
-        return f"All {len(judged)} gates are passed." if len(judged) > 1 else "The only gate is passed."
+        return (f"All {len(judged)} gates are passed." if len(judged) > 1 else "The only gate is passed.") + unsure
     verb = "is" if len(missed) == 1 else "are"
     told = f"{len(missed)} of {len(judged)} gates {verb} not passed: {'; '.join(missed)}."
     stops = [words(name) for name, gate in gates if gate.outcome == "stopped"]
-    return f"{told} The run stops at {', '.join(stops)}." if stops else told
+    return (f"{told} The run stops at {', '.join(stops)}." if stops else told) + unsure
 
 
 MAIN_MEASURES = ("distinct_2", "self_bleu", "nearest_similarity", "copied_from_seeds", "mean_characters")

@@ -35,6 +35,7 @@ class Row(Facts):
     overtakes_teacher_at: int | None
     accepted: int
     generated: int
+    kept_leaks: int
 
 
 class Mean(Facts):
@@ -76,6 +77,7 @@ def _row(card: Card) -> Row:
         overtakes_teacher_at=card.winning.overtakes_teacher_at,
         accepted=card.counts.accepted,
         generated=card.counts.generated,
+        kept_leaks=card.counts.kept_leaks,
     )
 
 
@@ -152,8 +154,14 @@ def overtaking(row: Row) -> str:
 
 
 def headline(rows: Iterable[Row]) -> str:
-    """Return the result over all cells in a sentence."""
+    """Return the result over all cells in a sentence, and in another where it cannot be trusted."""
     rows = list(rows)
+    leaking = [f"{row.task}/{row.language}" for row in rows if row.kept_leaks]
+    warning = f" Not to be trusted, since accepted texts give the test set away: {', '.join(leaking)}."
+    return _result(rows) + (warning if leaking else "")
+
+
+def _result(rows: Sequence[Row]) -> str:
     unit = "languages" if len({row.task for row in rows}) == 1 else "cells (a task in a language)"
     scored = [row for row in rows if row.gap is not None]
     if not scored:
@@ -211,12 +219,15 @@ def summary_table(report: Path) -> Table:
 
 
 def stops(cells: Iterable[Cell]) -> list[str]:
-    """Return a line for each cell that a gate has stopped: what the page says of it is of the run before."""
+    """Return a line for each cell that filter or a gate has stopped: the page is of the run before."""
     lines = []
     for cell in cells:
         path = cell.room("measured") / "gates.json"
         gates = read_json(path)["gates"] if path.exists() else {}
         failed = [name for name, gate in gates.items() if gate["action"] == "stop" and gate["passed"] is False]
+        filtered = cell.room("filtered")
+        if (filtered / "filter.json").exists() and not (filtered / "accepted.parquet").exists():
+            failed, path = ["filter"], filtered / "filter.json"
         if failed:
             lines.append(f"{cell.name}: stopped by {', '.join(failed)} ({path}); what follows is of the run before")
     return lines

@@ -24,6 +24,8 @@ def open_checks(params: FilterParams, context: Context) -> list[Check]:
     for name, check in checks.items():
         if not isinstance(check, Check):  # `open` is the one method that a class may forget without being refused
             raise ParamsError(f"filter.checks: the class of {name} has no `open` that returns the check")
+        if not hasattr(check, "meaning"):
+            raise ParamsError(f"filter.checks: the class of {name} has no `meaning`, which says what it finds")
     return [*checks.values()]
 
 

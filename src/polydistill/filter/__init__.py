@@ -1,5 +1,6 @@
 """Decides which generated texts are kept; each of the others goes for the first check that finds it."""
 
+import difflib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from polydistill.checks import Check, Context, open_checks
 from polydistill.checks.wrong_language import WrongLanguage
-from polydistill.errors import DataError
+from polydistill.errors import DataError, ParamsError
 from polydistill.files import new_folder, read_json, remove_folder, require_input, write_json
 from polydistill.leaks import Leak, find_leaks
 from polydistill.params import FilterParams
@@ -75,6 +76,10 @@ def filter_samples(samples: Sequence[Sample], checks: Iterable[Check], mark: Seq
     for check in checks:
         looked_at = left if check.compares else range(len(ordered))
         found = {looked_at[i]: detail for i, detail in check.find([ordered[i] for i in looked_at]).items()}
+        if wrong := [detail for detail in found.values() if not isinstance(detail, str)]:
+            raise ParamsError(
+                f"filter.checks: {check.reason} says {wrong[0]!r} of a text; wanted what is wrong, or None"
+            )
         if not check.compares:
             by_itself[check.reason] = set(found)
         if check.reason in mark:
@@ -137,7 +142,7 @@ def summary(
 def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterParams, *, self_revision: bool) -> None:
     """Write accepted.parquet, rejected.parquet, marked.parquet and filter.json for one cell.
 
-    What was in the folder goes first, so that no step goes on from an older result where this one fails.
+    What was in the folder goes first, and where this step fails accepted.parquet is missing, so that no step goes on.
 
     Args:
         prepared: The folder that `prepare` wrote.
@@ -161,28 +166,27 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     checks = open_checks(params, context)
     remove_folder(filtered)
     result = filter_samples(samples, checks, params.mark)
-    cell = f"{task['name']}/{facts['language']}"
-    _require_texts(cell, result)
-    warnings = []
+    leaks = {}
     if "test_leak" not in params.rejecting:
         leaks = find_leaks([sample.record.text for sample in result.accepted], tests, params.test_leak)
-        warnings = _judge_leaks(cell, result, leaks, tests, allowed=facts["allow_leaks"])
+    failure = _failure(result, leaks, tests, allowed=facts["allow_leaks"])
     log.info("kept %d of %d generated texts; rejected: %s", len(result.accepted), len(samples), _told(result.rejected))
     if result.marked:
         log.info("marked, and kept: %s", _told(result.marked))
     labels = [label["name"] for label in task["labels"]]
     content = summary(result, labels, checks, params.mark, self_revision=self_revision)
-    warnings += [
-        f"no text of the label {label} is left" for label, n in content["by_label"].items() if not n["accepted"]
-    ]
-    for warning in warnings:
-        log.warning("%s", warning)
+    content |= {"kept_leaks": len(leaks), "warnings": _warnings(result, leaks, tests, content["by_label"])}
     with new_folder(filtered) as folder:
-        write_records(folder / "accepted.parquet", [sample.record for sample in result.accepted])
+        if not failure:
+            write_records(folder / "accepted.parquet", [sample.record for sample in result.accepted])
         for name, findings in (("rejected", result.rejected), ("marked", result.marked)):
             rows = (to_row(f.sample.record, reason=f.reason, detail=f.detail) for f in findings)
             write_rows(folder / f"{name}.parquet", rows, REJECTED)
-        write_json(folder / "filter.json", content | {"warnings": warnings})
+        write_json(folder / "filter.json", content)
+    if failure:
+        raise DataError(f"{task['name']}/{facts['language']}: {failure}")
+    for warning in content["warnings"]:
+        log.warning("%s", warning)
 
 
 def list_findings(
@@ -198,9 +202,15 @@ def list_findings(
     Raises:
         DataError: If filter has not run, or had no check of one of these names.
     """
-    checks = read_json(require_input(filtered / "filter.json", "filter"))["reasons"]
-    if unknown := sorted(set(reasons) - set(checks)):
-        raise DataError(f"{filtered}: no check {', '.join(unknown)} was run, but {', '.join(checks)}")
+    facts = read_json(require_input(filtered / "filter.json", "filter"))
+    checks = facts["reasons"]
+    for reason in sorted(set(reasons) - set(checks)):
+        close = difflib.get_close_matches(reason, checks, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there were {', '.join(checks)}"
+        raise DataError(f"{filtered}: no check `{reason}` was run; {hint}")
+    only_marked = sorted(set(reasons) & set(facts["marked"]))
+    if only_marked and not marked:
+        log.warning("%s only marks here; add --marked", ", ".join(only_marked))
     for row in read_rows(filtered / ("marked.parquet" if marked else "rejected.parquet"), REJECTED):
         if not reasons or row["reason"] in reasons:
             reason, label, text, detail = (
@@ -214,29 +224,33 @@ def _told(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "none"
 
 
-def _require_texts(cell: str, result: FilterResult) -> None:
+def _failure(result: FilterResult, leaks: Mapping[int, Leak], tests: Sequence[str], *, allowed: bool) -> str | None:
+    """Return why the chain cannot go on from here, and what to do; None where it can."""
+    if not result.accepted and not result.rejected:
+        return "generate wrote no text; see usage.json beside samples.parquet for what became of the replies"
     if not result.accepted:
-        raise DataError(
-            f"{cell}: filter kept none of {len(result.rejected)} generated texts; rejected: {_told(result.rejected)}; "
-            f"loosen the section `filter` of params.yaml, or generate again"
+        return (
+            f"filter kept none of {len(result.rejected)} generated texts; rejected: {_told(result.rejected)}; "
+            "`polydistill rejected` lists them; loosen the section `filter` of params.yaml, or generate again"
         )
+    if leaks and not allowed:
+        return (
+            f"{_leaking(result, leaks, tests)}; have `test_leak` in params.yaml:filter.checks and not in filter.mark, "
+            "or name the cell in prepare.allow_leaks and run from `polydistill prepare` on"
+        )
+    return None
 
 
-def _judge_leaks(
-    cell: str, result: FilterResult, leaks: Mapping[int, Leak], tests: Sequence[str], *, allowed: bool
+def _warnings(
+    result: FilterResult, leaks: Mapping[int, Leak], tests: Sequence[str], by_label: Mapping[str, Mapping[str, int]]
 ) -> list[str]:
-    """Return a warning where kept texts leak and may, none where they do not."""
-    if not leaks:
-        return []
+    leaking = [f"{_leaking(result, leaks, tests)}; no score on it can be trusted"] if leaks else []
+    return leaking + [f"no text of the label {label} is left" for label, n in by_label.items() if not n["accepted"]]
+
+
+def _leaking(result: FilterResult, leaks: Mapping[int, Leak], tests: Sequence[str]) -> str:
     first, leak = next(iter(leaks.items()))
-    example = f"{result.accepted[first].record.text} ({leak.told(tests)})"
-    found = f"{len(leaks)} of {len(result.accepted)} kept texts give the test set away"
-    if not allowed:
-        raise DataError(
-            f"{cell}: {found}, such as: {example}; have `test_leak` in params.yaml:filter.checks and not in "
-            "filter.mark, or name the cell in prepare.allow_leaks"
-        )
-    return [
-        f"{found}, so that no score on it can be trusted; kept, as params.yaml:prepare.allow_leaks says. "
-        f"The first: {example}"
-    ]
+    return (
+        f"{len(leaks)} of {len(result.accepted)} kept texts give the test set away, such as: "
+        f"{result.accepted[first].record.text} ({leak.told(tests)})"
+    )

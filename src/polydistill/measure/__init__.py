@@ -6,7 +6,7 @@ and `teachers` ranks several generations of one cell.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -198,7 +198,7 @@ def judged_gates(
 
 
 def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureParams) -> None:
-    """Write for one cell diversity.json, labels.json (the same by label), gates.json and drift.html.
+    """Write for one cell diversity.json, metrics.json (its numbers), labels.json (by label), gates.json and drift.html.
 
     Diversity is compared at equal n per label; label shares and language on random texts of each side.
 
@@ -253,6 +253,7 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
     }
     with new_folder(measured) as folder:
         write_json(folder / "diversity.json", content)
+        write_json(folder / "metrics.json", _numbers(content))
         write_json(folder / "labels.json", {"schema_version": 1, "labels": compared.by_label()})
         write_json(folder / "gates.json", {"schema_version": 1, "gates": judged})
         page = drift_page(compared.drawn[0], compared.drawn[1], texts.tags, drift)
@@ -263,6 +264,16 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
         *(content["n"], *(_shown(pair[side]) for side in ("synthetic", "human")), compared_with, drift["verdict"]),
     )
     gates.enforce(cell, judged, measured)
+
+
+def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is worth a column of `dvc metrics show`."""
+    sides = ("synthetic", "human", "difference")
+    return {
+        **{name: {side: measure[side] for side in sides} for name, measure in content["measures"].items()},
+        **{name: distance["value"] for name, distance in content["apart"].items()},
+        "n": content["n"],
+    }
 
 
 def _shown(value: float | None) -> str:

@@ -115,7 +115,8 @@ def require_tests(generations: Mapping[str, Sequence[Record]], labels: Sequence[
         advice = f"leave out {name} or {nearest}, which share {shared[nearest]}, or " if shared[nearest] else ""
         raise DataError(
             f"teacher {name} has {len(tests)} of {len(records)} texts to test the others on, those that no other "
-            f"teacher wrote too; it takes {MIN_TESTS}, some of each label: {advice}generate more texts"
+            f"teacher wrote too; it takes {MIN_TESTS}, some of each label, and each teacher gives as many texts of a "
+            f"label as the one with the fewest: {advice}generate more texts"
         )
 
 

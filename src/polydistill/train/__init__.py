@@ -84,9 +84,8 @@ def run_train(prepared: Path, filtered: Path, trained: Path, kind: StudentKind, 
         passed_over = {
             source: [size for size in params.sizes if size > len(pools[source])] for source in params.sources
         }
-        write_json(
-            out / "train.json", {"schema_version": 1, "student": kind, "labels": labels, "passed_over": passed_over}
-        )
+        content = {"student": kind, "labels": labels, "subset": params.subset, "passed_over": passed_over}
+        write_json(out / "train.json", {"schema_version": 1, **content})
     for source, sizes in passed_over.items():
         if not pools[source]:
             log.info("there are no %s texts, so no curve of them", source)

@@ -151,17 +151,18 @@ def test_an_address_has_no_letters_to_tell_the_language_by() -> None:
 
 @pytest.mark.parametrize(
     ("other", "wanted", "least"),
-    [("tr", "az", 0.9), ("hr", "sl", 0.9), ("ms", "id", 0.6), ("id", "ms", 0.6), ("sk", "cs", 0.8), ("cs", "sk", 0.8)],
+    [("tr", "az", 0.9), ("hr", "sl", 0.95), ("ms", "id", 0.6), ("id", "ms", 0.6), ("sk", "cs", 0.8), ("cs", "sk", 0.8)],
 )
 def test_close_relatives_are_found(other: str, wanted: str, least: float) -> None:
     texts = own_texts(other, "reporting")
-    assert len(texts) == 60
+    assert len(texts) >= 60
     assert len(check_for(wanted).find(samples(texts))) >= least * len(texts)
 
 
 @pytest.mark.parametrize("language", ["cs", "hr", "id", "ms", "sk", "tr"])
 def test_texts_are_not_taken_for_those_of_a_relative(language: str) -> None:
-    assert len(check_for(language).find(samples(own_texts(language, "reporting")))) <= 3
+    texts = own_texts(language, "reporting")
+    assert len(check_for(language).find(samples(texts))) <= 0.05 * len(texts)
 
 
 def published(paper_data: Path, task: str, language: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Which texts are in another language than the one that was asked for."""
 
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -11,8 +10,6 @@ import numpy as np
 from polydistill.checks._base import Context
 from polydistill.language import Identifier, LanguageIdentifier, anchors, close_relatives, language_code, telltales
 from polydistill.params import FilterParams
-
-log = logging.getLogger(__name__)
 
 _WORD = re.compile(r"[^\W\d_]+")
 # More words than these add nothing, so that most texts need not be searched for them.
@@ -61,8 +58,6 @@ class ForeignRule:
         codes = {wanted, *map(language_code, context.languages)}
         candidates = codes.union(*map(close_relatives, codes), anchors())
         identifier = _identifier(section.identifier, frozenset(candidates))
-        if wanted not in identifier.languages:
-            _warn_once(f"{section.identifier} does not know {wanted}, so no text is found to be foreign")
         return cls(
             wanted,
             identifier,
@@ -118,12 +113,6 @@ def count_letters(text: str) -> int:
 
 def _without_addresses(text: str) -> str:
     return _ADDRESS.sub(" ", text) if any(sign in text for sign in _SIGNS_OF_ADDRESS) else text
-
-
-@cache
-def _warn_once(warning: str) -> None:
-    """Warn, whichever of the checks is opened first."""
-    log.warning("%s", warning)
 
 
 @cache

@@ -1,5 +1,6 @@
 """Finds texts in another language than the one that was asked for."""
 
+import logging
 from collections.abc import Sequence
 from typing import Self
 
@@ -7,6 +8,8 @@ from polydistill.checks._base import Context, TextCheck
 from polydistill.foreign import ForeignRule, count_letters
 from polydistill.params import FilterParams
 from polydistill.records import Sample
+
+log = logging.getLogger(__name__)
 
 
 class WrongLanguage(TextCheck):
@@ -21,7 +24,11 @@ class WrongLanguage(TextCheck):
     @classmethod
     def open(cls, params: FilterParams, context: Context) -> Self:
         """Return the check for one cell; texts that `unclear_language` finds too short are not judged."""
-        return cls(ForeignRule.open(params, context), params.unclear_language.min_letters)
+        rule = ForeignRule.open(params, context)
+        if not rule.known:
+            identifier = params.wrong_language.identifier
+            log.warning("%s does not know %s, so no text is found to be foreign", identifier, rule.wanted)
+        return cls(rule, params.unclear_language.min_letters)
 
     def find(self, samples: Sequence[Sample]) -> dict[int, str]:
         """Look at all texts at once, which is many times faster than one by one and says the same."""

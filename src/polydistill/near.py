@@ -112,7 +112,7 @@ class NearIndex:
         self.nearness = nearness
         self._texts: list[str] = []
         self._bands = np.empty((64, _bands(nearness.similarity)[0]), np.uint64)
-        self._by_words: dict[int, int] = {}  # of the texts with the same words but one, the first
+        self._by_words: dict[int, list[int]] = defaultdict(list)  # the first of the texts with the same words but one
 
     def __len__(self) -> int:
         """Return how many texts were added."""
@@ -126,14 +126,15 @@ class NearIndex:
         self._bands[index] = of_text.bands[:, 0]
         self._texts.append(text)
         for key in of_text.word_keys.tolist():
-            self._by_words.setdefault(key, index)
+            if len(self._by_words[key]) < _WINDOW:
+                self._by_words[key].append(index)
         return index
 
     def most_similar(self, text: str) -> Match | None:
         """Return the most similar of the near texts, the first of equals; None where none is near."""
         of_text = hashed((text,), self.nearness)
         by_grams = np.flatnonzero((self._bands[: len(self)] == of_text.bands[:, 0]).any(axis=1)).tolist()
-        by_words = {self._by_words[key] for key in of_text.word_keys.tolist() if key in self._by_words}
+        by_words = {*chain.from_iterable(self._by_words.get(key, ()) for key in of_text.word_keys.tolist())}
         near = [
             Match(other, similarity)
             for other in sorted({*by_grams, *by_words})
@@ -266,12 +267,12 @@ def code_grams(folded: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         uint64 of shape (n_grams,), repeats among them, and int64 of shape (n_texts + 1,).
     """
     # A code point takes 21 bits. A text of fewer than three has one 3-gram, filled up with the zeros that follow it.
-    codes = np.frombuffer(("\0\0".join(folded) + "\0\0\0").encode("utf-32-le"), np.uint32).astype(np.uint64)
+    codes = np.frombuffer("".join(f"{text}\0\0\0" for text in folded).encode("utf-32-le"), np.uint32).astype(np.uint64)
     windows = codes[:-2] << np.uint64(42) | codes[1:-1] << np.uint64(21) | codes[2:]
     lengths = np.fromiter(map(len, folded), np.int64, len(folded))
     counts = np.maximum(lengths - 2, 1)
     ends = np.concatenate([[0], np.cumsum(counts)])
-    text_starts = np.concatenate([[0], np.cumsum(lengths + 2)[:-1]])
+    text_starts = np.concatenate([[0], np.cumsum(lengths + 3)[:-1]])
     return windows[np.arange(ends[-1]) + np.repeat(text_starts - ends[:-1], counts)], ends
 
 

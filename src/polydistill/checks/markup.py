@@ -12,12 +12,13 @@ _MARKUP = {
     "markdown": re.compile(
         r"(?<!\w)(\*\*|__)(?=\S).{1,200}?(?<=\S)\1(?!\w)"  # bold
         r"|^\s*\#{1,6}\s|```|\[[^\[\]]{1,200}\]\([^)\s]+\)"  # heading, block of code, link
-        r"|(?<![\w`])`[^`\n]{1,80}`(?![\w`])",  # code
+        r"|(?<![\w`])`(?![\s`])[^`\n]{1,80}(?<!\s)`(?![\w`])",  # code
         re.DOTALL,
     ),
     "a chat token": re.compile(r"<\|[^|<>\s]{1,40}\|>|<(?:start|end)_of_turn>|\[/?INST\]|<</?SYS>>"),
     "a placeholder": re.compile(
-        r"\[(?:insert|your|name|date|time|day|city|place|location|address|company|brand|product|number)\b[^\[\]\n]{0,40}\]"
+        r"\[(?:(?:insert|enter|your)\b[^\[\]\n]{1,40}"
+        r"|(?:name|date|time|day|city|place|location|address|company|brand|product|number)(?:[ _]\d)?)\]"
         r"|\{\{?\s?[a-z_]{2,40}\s?\}",
         re.IGNORECASE,
     ),

@@ -244,6 +244,11 @@ def test_what_was_rejected_can_be_listed(tmp_path: Path, caplog: pytest.LogCaptu
     assert caplog.messages[-1] == "doubtful_label only marks here; add --marked"
 
 
+def test_a_label_before_a_text_is_layout_left_over(tmp_path: Path) -> None:
+    outcome = filter_texts(tmp_path, {**GOOD, "hours": [*GOOD["hours"], "Hours: do kdaj dela lekarna v centru?"]})
+    assert outcome["Hours: do kdaj dela lekarna v centru?"] == "markup"
+
+
 def test_a_failure_leaves_nothing_to_go_on_from(tmp_path: Path) -> None:
     filter_texts(tmp_path, GOOD)
     with pytest.raises(DataError, match="filter kept none"):

@@ -159,6 +159,67 @@ def test_what_stays_holds_nothing_near_and_what_goes_is_near_to_it(
     assert all(jaccard(texts[i], texts[match.index]) == match.similarity >= 0.6 for i, match in gone.items())
 
 
+@pytest.mark.parametrize("window", [8, 64])
+def test_the_first_of_near_texts_stays_however_crowded(window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "_WINDOW", window)
+    wrong = wanted = 0
+    for seed in range(12):
+        rng = random.Random(seed)
+        words = ["".join(rng.choices("abcdefgh", k=rng.randint(2, 5))) for _ in range(20)]
+        opening = "naročite me v " if seed % 2 else ""  # with it texts are alike, but not near
+        texts = [opening + " ".join(rng.choices(words, k=rng.randint(1, 6))) for _ in range(120)]
+        nearness = Nearness(0.7, one_word=seed % 3 == 0)
+        found = near_repeats(texts, ["a"] * len(texts), nearness)
+        first = first_stays(texts, nearness)
+        wrong += len(set(found) ^ set(first))
+        wanted += len(first)
+        both = set(found) & set(first)
+        wrong += sum(found[i] != first[i] for i in both)
+    assert wrong <= 0.01 * wanted
+
+
+def first_stays(texts: list[str], nearness: Nearness) -> dict[int, Match]:
+    """Return which texts go, by comparing each with all before it that stay."""
+    gone: dict[int, Match] = {}
+    for i, text in enumerate(texts):
+        matches = [
+            Match(j, jaccard(text, texts[j]))
+            for j in range(i)
+            if j not in gone
+            and (
+                jaccard(text, texts[j]) >= nearness.similarity or (nearness.one_word and one_word_apart(text, texts[j]))
+            )
+        ]
+        if matches:
+            gone[i] = min(matches, key=lambda match: (-match.similarity, match.index))
+    return gone
+
+
+def test_it_makes_no_difference_how_many_texts_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [*random_texts(6, 40), *(f"naročite me {day} zjutraj prosim" for day in ("jutri", "danes", "v torek"))]
+    groups = ["a", "b"] * (len(texts) // 2) + ["a"] * (len(texts) % 2)
+    nearness = Nearness(0.6, one_word=True)
+    at_once = near_repeats(texts, groups, nearness)
+    monkeypatch.setattr(near, "_BLOCK", 8)
+    monkeypatch.setattr(near, "_CHUNK", 4)
+    assert near_repeats(texts, groups, nearness) == at_once
+    assert at_once
+
+
+def test_empty_texts_are_the_same() -> None:
+    assert near_repeats(["", "abc", "", "xyz"], ["a"] * 4, Nearness(0.8, one_word=False)) == {2: Match(0, 1.0)}
+
+
+@pytest.mark.parametrize("nearness", [BY_GRAMS, BY_WORDS])
+def test_an_index_finds_what_a_search_of_all_at_once_does(nearness: Nearness) -> None:
+    seeds = ["nujno naročite me jutri", "naročite me jutri zjutraj", "naročite me pojutrišnjem"]
+    index = NearIndex(nearness)
+    for seed in seeds:
+        index.add(seed)
+    for text in ("naročite me jutri popoldne", "nujno naročite me danes", "kdaj odprete vrata"):
+        assert ({0: match} if (match := index.most_similar(text)) else {}) == near_copies([text], seeds, nearness)
+
+
 def test_an_index_grows() -> None:
     index = NearIndex(BY_GRAMS)
     texts = random_texts(4, 100)

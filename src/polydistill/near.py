@@ -22,6 +22,7 @@ _LEAST_ROWS = 4  # shorter bands let many texts be candidates of each other that
 _CHUNK = 4_000  # texts hashed at once: their 3-grams stay in the processor's cache
 _BLOCK = 25 * _CHUNK  # texts of which the words stand in memory at once
 _WINDOW = 64  # texts with the same hash that each is compared with; where there are more, only those that stay
+_REMEMBERED = 10_000  # texts of crowds whose 3-grams and words stand in memory
 _LEAST_CERTAIN = 0.99  # chance at least that a pair just similar enough becomes a candidate
 _DOUBT = 4.5  # standard errors of the estimated similarity by which a candidate may fall short
 _PAIRS = 200_000  # compared at once
@@ -146,8 +147,16 @@ class NearIndex:
 
 def jaccard(one: str, other: str) -> float:
     """Return the Jaccard similarity of the character 3-grams of two texts, folded; a shorter one is one 3-gram."""
-    grams = [{folded[i : i + 3] for i in range(len(folded) - 2)} or {folded} for folded in (fold(one), fold(other))]
-    return len(grams[0] & grams[1]) / len(grams[0] | grams[1])
+    return _jaccard(_grams(fold(one)), _grams(fold(other)))
+
+
+def _grams(folded: str) -> set[str]:
+    return {folded[i : i + 3] for i in range(len(folded) - 2)} or {folded}
+
+
+def _jaccard(one: set[str], other: set[str]) -> float:
+    shared = len(one & other)
+    return shared / (len(one) + len(other) - shared)
 
 
 def one_word_apart(one: str, other: str) -> bool:
@@ -453,12 +462,15 @@ class _Crowd:
     """
 
     def __init__(self, of_texts: Hashed, nearness: Nearness, bands: Sequence[Column], words: Sequence[Column]) -> None:
-        self._of_texts = of_texts
+        self._signatures = of_texts.signatures
         self._nearness = nearness
         self._least = nearness.similarity - _doubt(of_texts, nearness)
         # Of each hash of a text the last ones that stay: a list that all texts with that hash share.
         self._by_grams = _shared_lists(bands)
         self._by_words = _shared_lists(words)
+        # The last that stay are compared again and again.
+        self._grams = lru_cache(_REMEMBERED)(lambda text: _grams(of_texts.folded[text]))
+        self._words = lru_cache(_REMEMBERED)(lambda text: folded_words(of_texts.texts[text]))
 
     @property
     def texts(self) -> set[int]:
@@ -471,24 +483,23 @@ class _Crowd:
             stayed.append(text)
 
     def near_to(self, text: int) -> list[Match]:
-        """Return those that stay and that the text is near to."""
-        by_grams = self._likely(text, sorted({*chain.from_iterable(self._by_grams.get(text, ()))}))
+        """Return those that stay and that the text is near to, among the `_WINDOW` that look most like it."""
         by_words = {*chain.from_iterable(self._by_words.get(text, ()))}
-        texts = self._of_texts.texts
-        near = [
-            Match(other, similarity)
-            for other in {*by_grams, *by_words}
-            if (similarity := jaccard(texts[text], texts[other])) >= self._nearness.similarity
-            or (other in by_words and one_word_apart(texts[text], texts[other]))
-        ]
-        return near
+        likely = self._likely(text, sorted({*chain.from_iterable(self._by_grams.get(text, ()))} - by_words))
+        found = []
+        for other in (*sorted(by_words), *likely):
+            similarity = _jaccard(self._grams(text), self._grams(other))
+            apart = other in by_words and _one_word_apart(self._words(text), self._words(other))
+            if apart or similarity >= self._nearness.similarity:
+                found.append(Match(other, similarity))
+        return found
 
     def _likely(self, text: int, others: list[int]) -> list[int]:
         if not others:
             return []
-        signatures = self._of_texts.signatures
-        estimate = (signatures[others] == signatures[text]).mean(axis=1)
-        return [other for other, value in zip(others, estimate.tolist(), strict=True) if value >= self._least]
+        estimate = (self._signatures[others] == self._signatures[text]).mean(axis=1)
+        order = np.argsort(-estimate, kind="stable")[:_WINDOW]
+        return [others[i] for i in order.tolist() if estimate[i] >= self._least]
 
 
 def _shared_lists(columns: Sequence[Column]) -> dict[int, list[deque[int]]]:

@@ -49,6 +49,9 @@ APART = {
     "label_distance": "total variation between the label shares before equal numbers are drawn; 0 = alike, "
     "1 = no label in common",
 }
+_GROWING = {"compression_ratio", "self_bleu"}
+"""Measures that grow with the number of texts."""
+
 _SHARES = {
     "distinct_1",
     "distinct_2",
@@ -234,8 +237,8 @@ def beside(
         found = np.full(len(of_side), np.nan) if measure is None else measure(of_side)
         values.append(None if np.isnan(found[0]) else float(found[0]))
         error = standard_error(found) if of_side[0].sum() >= MIN_TEXTS else None
-        if error is not None and name == "compression_ratio":
-            # It grows with the texts, and its spread with it: that of the halves is as much too small as their ratio.
+        if error is not None and name in _GROWING and found[1:].mean() > 0:
+            # So does its spread: that of the halves is as much too small as their measure.
             error *= found[0] / found[1:].mean()
         errors.append(error)
     synthetic, human = values

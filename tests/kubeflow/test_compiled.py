@@ -16,7 +16,7 @@ from polydistill.files import read_yaml
 ROOT = Path(__file__).parents[2]
 TEN = {"prepare", "generate", "filter", "measure", "train", "evaluate", "select", "package", "serve", "monitor"}
 STEPS = {*TEN, "card", "report"}
-OTHER_COMMANDS = {"show", "init", "import-paper", "facets"}
+OTHER_COMMANDS = {"rejected", "show", "init", "import-paper", "facets"}
 
 
 @pytest.mark.parametrize("step", sorted(STEPS))

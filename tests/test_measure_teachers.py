@@ -108,7 +108,8 @@ def test_generations_that_share_nearly_all_texts_are_refused_with_what_to_do(tmp
         compare(tmp_path, teachers)
     assert str(refused.value) == (
         "teacher a has 3 of 300 texts to test the others on, those that no other teacher wrote too; it takes 20, "
-        "some of each label, and each teacher gives as many texts of a label as the one with the fewest: leave out a or b, which share 297, or generate more texts"
+        "some of each label, and each teacher gives as many texts of a label as the one with the fewest: "
+        "leave out a or b, which share 297, or generate more texts"
     )
     assert not (tmp_path / "compared").exists()
 

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,9 @@ def test_a_digest_tells_content_and_names_not_places(tmp_path: Path) -> None:
     a, b, c, d = (digest(tmp_path / folder) for folder in "abcd")
     assert a == b
     assert len({a, c, d}) == 3
+
+
+def test_a_folder_that_another_run_took_away_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="out: another run writes it too"), new_folder(tmp_path / "out") as folder:
+        shutil.rmtree(folder)  # as another run does, which takes it for one that was left
+        (folder / "late.txt").write_text("late")

@@ -32,6 +32,7 @@ CHECKS: tuple[type[Check], ...] = (WrongLanguage, WrongScript, MixedLanguage, Mi
 RELATIVES = (("tr", "az"), ("hr", "sl"), ("ms", "id"), ("id", "ms"), ("sk", "cs"), ("cs", "sk"))
 DEMO = ("az", "sl", "sw")
 LONG = 40
+LENGTHS = (0, 10, 20, 40, 80)  # characters from which a row of the table begins
 LINGUA = {"times_other": 1.0, "times_relative": 2.0}  # it is less sure of itself than py3langid
 
 
@@ -116,6 +117,21 @@ def print_rejected(data: Published, params: FilterParams) -> None:
         _print_row("demo", language, texts, params)
 
 
+def print_rejected_by_length(data: Published, params: FilterParams) -> None:
+    """Print how many right texts any check rejects, by their length, over all tasks and languages."""
+    rows: list[tuple[int, bool]] = []
+    for task in TASKS:
+        for language in LANGUAGES:
+            if texts := data.texts(task, language):
+                gone = set().union(*found(texts, language, params))
+                rows += [(len(text), i in gone) for i, text in enumerate(texts)]
+    print("\n| right texts of | texts | any % |\n| --- | ---: | ---: |")
+    for low, high in zip(LENGTHS, [*LENGTHS[1:], math.inf], strict=True):
+        of_length = [gone for length, gone in rows if low <= length < high]
+        name = f"{low} characters or more" if high == math.inf else f"{low} to {high - 1} characters"
+        print(f"| {name} | {len(of_length)} | {100 * statistics.mean(of_length):.2f} |")
+
+
 def _print_row(task: str, language: str, texts: Sequence[str], params: FilterParams) -> float:
     by_check = found(texts, language, params)
     every = 100 * len(set().union(*by_check)) / len(texts)
@@ -139,7 +155,7 @@ def print_speed(data: Published, params: FilterParams) -> None:
 
 
 def main() -> None:
-    """Print three Markdown tables."""
+    """Print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paper_data", type=Path)
     parser.add_argument("--split", default=TEST, choices=(TEST, HUMAN, GENERATED))
@@ -152,6 +168,7 @@ def main() -> None:
     data = Published(arguments.paper_data, arguments.split, arguments.texts)
     print_found(data, params)
     print_rejected(data, params)
+    print_rejected_by_length(data, params)
     print_speed(data, params)
 
 

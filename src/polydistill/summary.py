@@ -223,7 +223,7 @@ def stops(cells: Iterable[Cell]) -> list[str]:
     lines = []
     for cell in cells:
         path = cell.room("measured") / "gates.json"
-        gates = read_json(path)["gates"] if path.exists() else {}
+        gates = read_json(path).get("gates", {}) if path.exists() else {}
         failed = [name for name, gate in gates.items() if gate["action"] == "stop" and gate["passed"] is False]
         filtered = cell.room("filtered")
         if (filtered / "filter.json").exists() and not (filtered / "accepted.parquet").exists():

@@ -201,7 +201,7 @@ def run_all(corpus: dict[str, Any]) -> dict[str, Any]:
 
     params = load_params(Path(__file__).parents[1] / "params.yaml").filter
     labels = [{"name": label, "description": label, "names": {}} for label in LABELS]
-    task = {"name": "bench", "instruction": "", "labels": labels, "languages": list(LANGUAGES)}
+    task = {"name": "bench", "instruction": "Classify.", "labels": labels, "languages": list(LANGUAGES)}
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
         texts = corpus.pop("texts")

@@ -92,13 +92,11 @@ def read_labelled(path: Path, labels: Sequence[str], problems: list[str]) -> lis
                     faulty[fault].append(start)
                 named = dict(zip(header, map(str.strip, cells), strict=False))
                 rows += [] if faults else [Row(named["text"], named["label"], path, start)]
-        problems += _by_fault(path, faulty)
     except csv.Error as exc:
-        problems += _by_fault(path, faulty)
-        problems.append(f"{path}:{line}: not CSV from here on ({exc}); check the quotation marks")
+        broken = [f"{path}:{line}: not CSV from here on ({exc}); check the quotation marks"]
     else:
-        if not header:
-            problems.append(f"{path}:1: the file is empty; the header line is text,label")
+        broken = [] if header else [f"{path}:1: the file is empty; the header line is text,label"]
+    problems += [*_by_fault(path, faulty), *broken]
     return rows
 
 

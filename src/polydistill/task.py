@@ -23,11 +23,6 @@ class Label(BaseModel):
         default={}, description="What speakers call it, by language; read in the teacher's answers."
     )
 
-    @property
-    def called(self) -> list[str]:
-        """Everything it is called: its name, then what speakers call it."""
-        return [self.name, *self.names.values()]
-
 
 Facet = Annotated[
     str,
@@ -100,6 +95,11 @@ class Task(BaseModel):
     def label_names(self) -> list[str]:
         """The names of the labels, in the order of the file."""
         return [label.name for label in self.labels]
+
+    @property
+    def names_of_labels(self) -> list[str]:
+        """Everything that a label is called: its name, then what speakers call it."""
+        return [name for label in self.labels for name in (label.name, *label.names.values())]
 
 
 def _no_label(name: str, labels: list[str]) -> str:

@@ -26,7 +26,7 @@ from polydistill.records import (
     write_records,
     write_rows,
 )
-from polydistill.task import Label
+from polydistill.task import Task
 from polydistill.text import tidy
 
 log = logging.getLogger(__name__)
@@ -160,9 +160,8 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     samples = read_samples(require_input(generated / "samples.parquet", "generate"))
     tests = [row["text"] for row in read_rows(prepared / "questions.parquet", QUESTION)]
     seeds = [record.text for record in read_records(prepared / "seeds.parquet")]
-    task = facts["task"]
-    labels = [name for label in task["labels"] for name in Label(**label).called]
-    context = Context(facts["language"], task["languages"], seeds, tests, self_revision, labels)
+    task = Task.model_validate(facts["task"])
+    context = Context(facts["language"], task.languages, seeds, tests, self_revision, task.names_of_labels)
     checks = open_checks(params, context)
     remove_folder(filtered)
     result = filter_samples(samples, checks, params.mark)
@@ -173,8 +172,7 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
     log.info("kept %d of %d generated texts; rejected: %s", len(result.accepted), len(samples), _told(result.rejected))
     if result.marked:
         log.info("marked, and kept: %s", _told(result.marked))
-    labels = [label["name"] for label in task["labels"]]
-    content = summary(result, labels, checks, params.mark, self_revision=self_revision)
+    content = summary(result, task.label_names, checks, params.mark, self_revision=self_revision)
     content |= {"kept_leaks": len(leaks), "warnings": _warnings(result, leaks, tests, content["by_label"])}
     with new_folder(filtered) as folder:
         if not failure:
@@ -184,7 +182,7 @@ def run_filter(prepared: Path, generated: Path, filtered: Path, params: FilterPa
             write_rows(folder / f"{name}.parquet", rows, REJECTED)
         write_json(folder / "filter.json", content)
     if failure:
-        raise DataError(f"{task['name']}/{facts['language']}: {failure}")
+        raise DataError(f"{task.name}/{facts['language']}: {failure}")
     for warning in content["warnings"]:
         log.warning("%s", warning)
 

@@ -115,7 +115,7 @@ def open_quota(
         task.languages,
         [seed.text for seed in seeds],
         self_revision=params.self_revision,
-        labels=[name for label in task.labels for name in label.called],
+        labels=task.names_of_labels,
     )
     return Quota(
         open_plan(task, language, seeds, params, structured=teacher.structured is not False),

@@ -236,14 +236,10 @@ def beside(
         of_side = side.of_label(label)
         found = np.full(len(of_side), np.nan) if measure is None else measure(of_side)
         values.append(None if np.isnan(found[0]) else float(found[0]))
-        error = standard_error(found) if of_side[0].sum() >= MIN_TEXTS else None
-        if error is not None and name in _GROWING and found[1:].mean() > 0:
-            # So does its spread: that of the halves is as much too small as their measure.
-            error *= found[0] / found[1:].mean()
-        errors.append(error)
+        errors.append(standard_error(found, growing=name in _GROWING) if of_side[0].sum() >= MIN_TEXTS else None)
     synthetic, human = values
     difference = None if synthetic is None or human is None else synthetic - human
-    of_difference = None if None in errors else float(np.hypot(*errors))  # type: ignore[arg-type]
+    error = None if None in errors else float(np.hypot(*errors))  # type: ignore[arg-type]
     return {
         "synthetic": rounded(synthetic),
         "human": rounded(human),
@@ -253,7 +249,7 @@ def beside(
             for side, value, spread, bounds in (
                 ("synthetic", synthetic, errors[0], (low, high)),
                 ("human", human, errors[1], (low, high)),
-                ("difference", difference, of_difference, (float("-inf"), float("inf"))),
+                ("difference", difference, error, (float("-inf"), float("inf"))),
             )
         },
         "meaning": MEANING[name],

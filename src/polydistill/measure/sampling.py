@@ -65,10 +65,17 @@ def whole_and_halves(labels: Sequence[str], seed: int) -> np.ndarray:
     return rows
 
 
-def standard_error(values: np.ndarray) -> float | None:
-    """Return the standard error of a measure from its values on `whole_and_halves`, None where it has none."""
-    halves = values[1:]
-    return None if np.isnan(values).any() else float(halves.std(ddof=1))
+def standard_error(values: np.ndarray, *, growing: bool = False) -> float | None:
+    """Return the standard error of a measure from its values on `whole_and_halves`, None where it has none.
+
+    Where the measure is `growing` with the number of texts, so does its spread: that of the halves is as much too small
+    as their mean.
+    """
+    if np.isnan(values).any():
+        return None
+    whole, halves = values[0], values[1:]
+    scale = whole / halves.mean() if growing and halves.mean() > 0 else 1.0
+    return float(halves.std(ddof=1) * scale)
 
 
 def around(

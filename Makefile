@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := true
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo serve test test-slow test-vllm check fix compile install clean help
+.PHONY: demo serve test test-slow test-torch test-vllm check fix compile install clean help
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,10 +21,13 @@ serve: $(VENV)/demo ## serve the demo's bento: POST /classify
 	polydistill serve
 
 test: $(VENV)/dev ## set up and run the tests
-	pytest -m "not slow and not browser and not paper_data and not vllm"
+	pytest -m "not slow and not browser and not paper_data and not torch and not vllm"
 
 test-slow: $(VENV)/dev ## the slower tests: killed processes, browser, paper data
 	pytest -m "slow or browser or paper_data"
+
+test-torch: $(VENV)/dev-torch ## tiny transformers, trained on the CPU: sets up PyTorch
+	pytest -m torch
 
 test-vllm: $(VENV)/dev $(VENV)-vllm/ready ## a real vLLM on the CPU: sets it up (3.5 GB) and runs the chain on it
 	pytest -m vllm

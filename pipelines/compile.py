@@ -7,10 +7,11 @@ from pathlib import Path
 
 from kfp import compiler
 
+from pipelines.ablate import ablate
 from pipelines.distill import distill
 from polydistill import __version__
 
-PIPELINES = {"distill": distill}
+PIPELINES = {"ablate": ablate, "distill": distill}
 COMPILED = Path(__file__).parent / "compiled" / __version__
 
 

@@ -9,17 +9,13 @@ from typing import Any
 from kfp import dsl
 
 from components.card.component import card as card_step
-from components.evaluate.component import evaluate as evaluate_step
-from components.filter.component import filter as filter_step
-from components.generate.component import generate as generate_step
 from components.measure.component import measure as measure_step
 from components.monitor.component import monitor as monitor_step
 from components.package.component import package as package_step
-from components.prepare.component import prepare as prepare_step
 from components.report.component import report as report_step
 from components.select.component import select as select_step
 from components.serve.component import serve as serve_step
-from components.train.component import train as train_step
+from pipelines.chain import never_cached, score_cell
 from polydistill.params import Params, to_struct
 
 
@@ -59,41 +55,20 @@ def distill(
         monitor: What counts as drift.
     """
     with dsl.ParallelFor(cells) as cell:
-        prepared = prepare_step(data=data, cell=cell, params=prepare)
-        generated = generate_step(
+        prepared, generated, filtered, trained, evaluated = score_cell(
             data=data,
             cell=cell,
-            prepared=prepared.outputs["prepared"],
-            params=generate,
-            checks=filter,
+            students=students,
             teacher=teacher,
             budget=budget,
-        )
-        filtered = filter_step(
-            prepared=prepared.outputs["prepared"],
-            generated=generated.outputs["generated"],
-            params=filter,
-            generation=generate,
+            prepare=prepare,
+            generate=generate,
+            filter=filter,
+            train=train,
+            evaluate=evaluate,
         )
         measured = measure_step(
             prepared=prepared.outputs["prepared"], filtered=filtered.outputs["filtered"], params=measure
-        )
-        with dsl.ParallelFor(students) as student:
-            trained = train_step(
-                prepared=prepared.outputs["prepared"],
-                filtered=filtered.outputs["filtered"],
-                student=student,
-                params=train,
-            )
-        evaluated = evaluate_step(
-            data=data,
-            cell=cell,
-            prepared=prepared.outputs["prepared"],
-            heldout=prepared.outputs["heldout"],
-            trained=dsl.Collected(trained.outputs["trained"]),
-            params=evaluate,
-            teacher=teacher,
-            budget=budget,
         )
         selected = select_step(
             prepared=prepared.outputs["prepared"],
@@ -117,9 +92,7 @@ def distill(
     monitored = monitor_step(winners=dsl.Collected(winner), served=served.outputs["served"], params=monitor)
 
     of_cell = (prepared, generated, filtered, measured, trained, evaluated, selected, card)
-    for task in (*of_cell, report, packaged, served, monitored):
-        # Kubeflow's cache knows an input by its name, not by its content: changed texts would be taken for old ones.
-        task.set_caching_options(False)
+    never_cached(*of_cell, report, packaged, served, monitored)
 
 
 def arguments(params: Params, data: str) -> dict[str, Any]:

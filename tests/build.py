@@ -20,10 +20,17 @@ def records(texts: Texts, origin: Origin = "synthetic", language: str = "sl") ->
 
 
 def build_prepared(
-    folder: Path, seeds: Texts, *, human: Texts | None = None, test: Texts | None = None, allow_leaks: bool = False
+    folder: Path,
+    seeds: Texts,
+    *,
+    spare: Texts | None = None,
+    human: Texts | None = None,
+    test: Texts | None = None,
+    allow_leaks: bool = False,
 ) -> Path:
     """Write what `prepare` writes for the cell demo/sl, with the labels of `seeds`."""
     write_records(folder / "seeds.parquet", records(seeds, "seed"))
+    write_records(folder / "spare.parquet", records(spare or {}, "seed"))
     write_records(folder / "human.parquet", records(human or {}, "human"))
     asked = [{"id": r.id, "text": r.text, "language": r.language} for r in records(test or {}, "human")]
     write_rows(folder / "questions.parquet", asked, QUESTION)

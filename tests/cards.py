@@ -55,6 +55,23 @@ def asked(purpose: str, requests: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+ALONE = {"ms_a_text": None, "difference": 0.0, "interval": [0.0, 0.0], "separable": False}
+"""What is told of the cost and the standing of a student without a rival."""
+
+
+def apart(difference: float, **changes: Any) -> dict[str, Any]:
+    """Return how two sides differ on the test texts: beyond chance where that is more than five points."""
+    found = {"difference": round(difference, 4), "interval": interval(difference, 0.05), "detectable_gap": 0.08}
+    return {**found, "p_value": 0.001 if abs(difference) > 0.05 else 0.3, **changes}
+
+
+def break_even(size: int | None) -> dict[str, Any]:
+    """Return from which size on the teacher is overtaken, between half of it and twice as many."""
+    if size is None:
+        return {"size": None, "low": None, "high": None, "told": "at no size that was tried"}
+    return {"size": size, "low": size // 2, "high": 2 * size, "told": f"at {size} texts"}
+
+
 EXAMPLE = {"text": "Good morning!", "label": LABELS[0], "detail": "likelier English"}
 
 
@@ -151,11 +168,14 @@ def make_card(
                     **scores,
                     "interval": {"accuracy": interval(final), "macro_f1": interval(final - 0.01)},
                 },
-                "overtakes_teacher_at": overtakes,
+                "against_teacher": None if teacher is None else apart(final - teacher),
+                "break_even": None if teacher is None else break_even(overtakes),
+                "restarts": 0,
                 "curve": curve,
                 "subset": "random",
             }
         },
+        "pairs": [],
         "generation": {
             "strategy": "plain",
             "structured": True,
@@ -222,7 +242,8 @@ def make_card(
             "student": "linear",
             "metric": "accuracy",
             "reason": "the only student that was trained",
-            "validation": {"linear": {"accuracy": 0.868, "macro_f1": 0.866, "n": 53, "bytes": 412_000}},
+            "no_candidates": [],
+            "validation": {"linear": {"accuracy": 0.868, "macro_f1": 0.866, "n": 53, "bytes": 412_000, **ALONE}},
             "digests": {"model": "a3f1" * 16, "accepted": "09bc" * 16},
         },
     }

@@ -173,7 +173,7 @@ def sentence(number: int, language: str = "sl") -> str:
 _WRITE = re.compile(r"\bwrite\W+(?:\w+\W+)??(\d+|one|two|three|four|five)\b[^.\n]*\btext", re.IGNORECASE)
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _NUMBERED = re.compile(r"^(\d+)[.):]\s", re.MULTILINE)
-_LABEL = re.compile(r"^[-*]\s+(.+?)(?::\s.*)?$", re.MULTILINE)
+_LABEL = re.compile(r"^(?:[-*]|\d+\.)\s+(.+?)(?::\s.*)?$", re.MULTILINE)
 # The first that is found, where no schema is named. The order matters: a prompt for texts may speak of accepted ones.
 _PURPOSES = {
     "canary": re.compile(r"\bthe one word\b"),

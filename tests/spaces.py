@@ -56,9 +56,8 @@ SETTINGS = {
     "generate.texts_per_label": 4,
     "generate.texts_per_request": 2,
     "generate.top_up": 0,  # the recording has no further replies
-    "train.sizes": [2, 4],
+    "train.sizes": [4, 6],
     "train.runs": 2,
-    "evaluate.bootstrap_samples": 100,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from build import build_generated, build_prepared
-from cards import beside, drift_test, gate, make_card, write_cards
+from cards import ALONE, beside, drift_test, gate, make_card, write_cards
 from polydistill.card import pick_examples, run_card
 from polydistill.cell import read_card
 from polydistill.errors import DataError
@@ -67,7 +67,9 @@ EVALUATION = {
     "students": {
         "linear": {
             "final": {"size": 6, **SCORES},
-            "overtakes_teacher_at": None,
+            "against_teacher": None,
+            "break_even": None,
+            "restarts": 0,
             "curve": [
                 {
                     "source": "synthetic",
@@ -82,15 +84,17 @@ EVALUATION = {
             "subset": "random",
         }
     },
+    "pairs": [],
 }
 WINNER = {
-    "schema_version": 1,
+    "schema_version": 2,
     "task": "demo",
     "language": "sl",
     "student": "linear",
     "metric": "accuracy",
     "reason": "the only student that was trained",
-    "validation": {"linear": {"accuracy": 0.9, "macro_f1": 0.9, "n": 10, "bytes": 5000}},
+    "no_candidates": [],
+    "validation": {"linear": {"accuracy": 0.9, "macro_f1": 0.9, "n": 10, "bytes": 5000, **ALONE}},
     "digests": {"model": "a3", "accepted": "09"},
 }
 FILTER = {

@@ -12,7 +12,7 @@ from asks import lines_of
 from build import build_prepared, records
 from chat_server import ChatServer, chat_server
 from polydistill.errors import DataError, TeacherError
-from polydistill.evaluate import Scorer, curve_row, overtakes_at, run_evaluate
+from polydistill.evaluate import Scorer, curve_row, run_evaluate
 from polydistill.files import digest, read_json, write_json
 from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check
 from polydistill.records import text_id, write_records, write_rows
@@ -32,11 +32,12 @@ ANSWERS = {
     ("human", 2, 0): "hhhhhh",
     ("human", 2, 1): "bhhhhh",
 }
+CANARY = 1  # the request that finds out whether the server follows a schema
 ZERO_SHOT = ["book", "I cannot say.", "Label: book", "hours", "book or hours?", "book"]  # 3 right, 2 abstentions
 
 
 def evaluate_params(**changes: Any) -> EvaluateParams:
-    return check(EvaluateParams, settings(evaluate__bootstrap_samples=300)["evaluate"] | changes, "test")
+    return check(EvaluateParams, settings()["evaluate"] | changes, "test")
 
 
 def teacher_params(**changes: Any) -> TeacherParams:
@@ -55,7 +56,7 @@ def build_trained(folder: Path, answers: dict[tuple[str, int, int], str], questi
         for text, label in zip(questions, ({"b": "book", "h": "hours"}.get(c, c) for c in said), strict=True)
     ]
     write_rows(folder / "predictions.parquet", rows, PREDICTIONS)
-    write_json(folder / "train.json", {"schema_version": 1, "student": folder.name, "subset": "random"})
+    write_json(folder / "train.json", {"student": folder.name, "subset": "random", "restarts": 0})
     return folder
 
 
@@ -141,48 +142,38 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert digest(tmp_path / "a" / "evaluated") == first
 
 
-def test_an_interval_covers_the_accuracy_of_all_texts_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    params, covered = evaluate_params(confidence=0.9), 0
-    for _ in range(200):
-        truth = rng.integers(0, 3, 80)
-        answers = np.where(rng.random(80) < 0.7, truth, (truth + 1) % 3)
-        low, high = Scorer(truth, 3, params).score(answers)["interval"]["accuracy"]
-        covered += low <= 0.7 <= high
-    assert 0.83 <= covered / 200 <= 0.97
-
-
 def test_runs_that_differ_widen_the_interval() -> None:
     truth = np.arange(60) % 3
-    scorer = Scorer(truth, 3, evaluate_params())
+    scorer = Scorer(truth, 3, 0.95)
     good, bad = truth, (truth + 1) % 3
     low, high = curve_row("human", 5, np.array([good, good, bad, bad]), scorer)["interval"]
     assert high - low > 0.5
-    assert curve_row("human", 5, np.array([good, good]), scorer)["interval"] == pytest.approx([1, 1])
+    low, high = curve_row("human", 5, np.array([good, good]), scorer)["interval"]
+    assert 0.9 < low < high == 1
 
 
-@pytest.mark.parametrize(
-    ("synthetic", "teacher", "size"),
-    [
-        pytest.param({10: 0.5, 20: 0.7, 50: 0.8}, 0.6, 20, id="from 20 on"),
-        pytest.param({10: 0.5, 20: 0.7, 50: 0.65, 100: 0.9}, 0.68, 100, id="dips below again"),
-        pytest.param({10: 0.7, 20: 0.8}, 0.6, 10, id="from the start"),
-        pytest.param({10: 0.5, 20: 0.6}, 0.6, None, id="a tie is no win"),
-        pytest.param({10: 0.9, 20: 0.5}, 0.6, None, id="lost at the end"),
-        pytest.param({50: 0.8, 10: 0.5, 20: 0.7}, 0.6, 20, id="in any order"),
-        pytest.param({10: 0.9}, None, None, id="no teacher"),
-        pytest.param({}, 0.1, None, id="no curve"),
-    ],
-)
-def test_where_the_student_overtakes(synthetic: dict[int, float], teacher: float | None, size: int | None) -> None:
-    curve = [{"source": "synthetic", "size": n, "mean": mean} for n, mean in synthetic.items()]
-    assert overtakes_at([{"source": "human", "size": 5, "mean": 1.0}, *curve], teacher) == size
+def test_a_student_stands_beside_the_teacher_on_the_same_texts(tmp_path: Path) -> None:
+    student = evaluate(tmp_path)["students"]["linear"]
+    beside = student["against_teacher"]
+    assert beside["difference"] == pytest.approx(5 / 6 - 3 / 6)
+    assert beside["interval"][0] < beside["difference"] < beside["interval"][1]
+    # it is right where the teacher is wrong three times, and once the other way round: as likely by chance as not
+    assert beside["p_value"] > 0.3
+    assert beside["detectable_gap"] is None or beside["detectable_gap"] > 0.5
+
+
+def test_students_stand_beside_each_other(tmp_path: Path) -> None:
+    students = {"linear": ANSWERS, "weak": {key: "bbbbbb" for key in ANSWERS}, "same": ANSWERS}
+    pairs = {tuple(pair["students"]): pair for pair in evaluate(tmp_path, students=students)["pairs"]}
+    assert list(pairs) == [("linear", "weak"), ("linear", "same"), ("weak", "same")]
+    assert pairs["linear", "weak"]["difference"] == pytest.approx(5 / 6 - 3 / 6)
+    assert (pairs["linear", "same"]["difference"], pairs["linear", "same"]["p_value"]) == (0, 1)
 
 
 def test_the_size_at_which_the_teacher_is_overtaken_is_said_for_each_student(tmp_path: Path) -> None:
     weak = {key: "bbbbbb" for key in ANSWERS}
     students = evaluate(tmp_path, students={"linear": ANSWERS, "weak": weak})["students"]
-    assert {name: student["overtakes_teacher_at"] for name, student in students.items()} == {"linear": 2, "weak": None}
+    assert {name: student["break_even"]["size"] for name, student in students.items()} == {"linear": 2, "weak": None}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +190,8 @@ def test_without_zero_shot_answers_there_is_a_note_instead(tmp_path: Path, chang
         "usage": {},
         "note": note,
     }
-    assert evaluation["students"]["linear"]["overtakes_teacher_at"] is None
+    student = evaluation["students"]["linear"]
+    assert (student["against_teacher"], student["break_even"]) == (None, None)
     assert list((tmp_path / "evaluated" / "journal").iterdir()) == []  # DVC wants it to be there
 
 
@@ -211,7 +203,7 @@ def test_a_server_is_asked_each_text_once(tmp_path: Path) -> None:
     with chat_server(content="hours") as server:
         for _ in range(2):
             teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
-        asked = [chat["messages"][0]["content"] for chat in server.chats()]
+        _canary, *asked = [chat["messages"][0]["content"] for chat in server.chats()]
     assert [any(text in prompt for prompt in asked) for text in QUESTIONS] == [True] * 6
     assert (len(asked), teacher["model"], teacher["accuracy"], teacher["abstained"]) == (6, "tiny", 3 / 6, 0)
 
@@ -266,12 +258,12 @@ def test_a_reply_without_a_label_is_an_abstention(tmp_path: Path, faults: dict[s
 
 def test_a_text_without_an_answer_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
     with chat_server(rules=[{"content": "hours"}, {"match": QUESTIONS[3], "status": 503}]) as server:
-        with pytest.raises(TeacherError, match="did not answer every test text: HTTP 503; run again to ask for the re"):
+        with pytest.raises(TeacherError, match="did not answer every text: HTTP 503; run again to ask for the rest"):
             evaluate(tmp_path, teacher=asking(server))
         assert not (tmp_path / "evaluated" / "evaluation.json").exists()
         server.set(content="hours")
         teacher = evaluate(tmp_path, teacher=asking(server))["teacher"]
-        assert server.count() == 6 + 1
+        assert server.count() == CANARY + 6 + 1
     assert (teacher["abstained"], teacher["accuracy"]) == (0, 3 / 6)
     assert teacher["usage"]["zero-shot"]["failed"] == 1
 
@@ -282,7 +274,7 @@ def test_a_budget_ends_the_run_which_can_go_on(tmp_path: Path) -> None:
             evaluate(tmp_path, teacher=asking(server), budget={"requests": 4})
         assert server.count() == 4
         assert evaluate(tmp_path, teacher=asking(server))["teacher"]["accuracy"] == 3 / 6
-        assert server.count() == 6
+        assert server.count() == CANARY + 6
 
 
 @pytest.mark.parametrize(
@@ -297,7 +289,7 @@ def test_answers_of_another_teacher_are_not_taken_for_this_ones(
         before = digest(tmp_path / "evaluated")
         with pytest.raises(DataError, match="zero-shot.jsonl holds 6 paid replies of another plan: ") as error:
             evaluate(tmp_path, teacher=asking(server, **change))
-        assert (message in str(error.value), server.count()) == (True, 6)
+        assert (message in str(error.value), server.count()) == (True, CANARY + 6)
     assert digest(tmp_path / "evaluated") == before
 
 
@@ -351,7 +343,7 @@ def test_a_server_and_its_recording_have_a_journal_each(tmp_path: Path) -> None:
         replayed = evaluate(tmp_path)["teacher"]
         assert (journals / "zero-shot.jsonl").read_bytes() == paid
         again = evaluate(tmp_path, teacher=asking(server))["teacher"]
-        assert server.count() == 6
+        assert server.count() == CANARY + 6
     assert (asked["model"], replayed["model"], again) == ("tiny", "tape", asked)
     assert {path.name for path in journals.iterdir()} == {".lock", "zero-shot.jsonl", "recorded-zero-shot.jsonl"}
 

@@ -122,3 +122,13 @@ def test_a_folder_that_another_run_took_away_is_explained(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="out: another run writes it too"), new_folder(tmp_path / "out") as folder:
         shutil.rmtree(folder)  # as another run does, which takes it for one that was left
         (folder / "late.txt").write_text("late")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("2e-05", 2e-05), ("1E5", 1e5), (".5e+1", 5.0), ("2.0e-5", 2e-05), ("10", 10), ("1e", "1e"), ("e5", "e5")],
+)
+def test_numbers_are_read_as_json_and_dvc_write_them(tmp_path: Path, written: str, read: object) -> None:
+    (tmp_path / "params.yaml").write_text(f"value: {written}\n")
+    value = read_yaml(tmp_path / "params.yaml")["value"]
+    assert (value, type(value)) == (read, type(read))

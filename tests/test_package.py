@@ -88,9 +88,17 @@ def test_requirements_are_pinned_to_what_is_installed_and_name_what_serving_need
     assert pins["scikit-learn"] == metadata.version("scikit-learn")
 
 
-def test_something_that_is_not_installed_is_named() -> None:
-    with pytest.raises(MissingExtraError, match="nonesuch is not installed.*pip install 'polydistill\\[serve\\]'"):
-        pinned_requirements("nonesuch")
+def test_something_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = metadata.distribution
+
+    def without_uvicorn(name: str) -> metadata.Distribution:
+        if name == "uvicorn":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "distribution", without_uvicorn)
+    with pytest.raises(MissingExtraError, match=r"uvicorn is not installed.*pip install 'polydistill\[serve\]'"):
+        pinned_requirements("serve")
 
 
 def test_the_container_reports_no_usage(work: Path) -> None:

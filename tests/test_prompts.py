@@ -31,6 +31,11 @@ def revise(**changes: Any) -> str:
     return _render("revise", values | changes)
 
 
+def question(text: str, **changes: Any) -> str:
+    values: dict[str, Any] = {"labels": TASK.labels, "numbered": True, "examples": [], "text": text}
+    return _render("icl" if "examples" in changes else "zero-shot", values | changes)
+
+
 def _render(purpose: Purpose, values: dict[str, Any]) -> str:
     return render(purpose, **{"task": TASK, "language": "he", "language_name": "Hebrew", "structured": True} | values)
 
@@ -39,7 +44,8 @@ def prompts_with(text: str) -> list[str]:
     return [
         generate(seeds=[text], attributes=[text], avoid=[text]),
         revise(texts=[text]),
-        render("zero-shot", task=TASK, text=text),
+        question(text),
+        question("a", examples=[(text, "book")]),
     ]
 
 
@@ -104,10 +110,11 @@ def test_judgements_of_a_label_share_their_prompt_up_to_the_texts() -> None:
     assert shared(revise(texts=["Ena", "Dve"]), revise(texts=["Tri"])).endswith('Texts:\n1. "')
 
 
-def test_answers_share_their_prompt_up_to_the_text() -> None:
-    assert shared(render("zero-shot", task=TASK, text="Ena"), render("zero-shot", task=TASK, text="Dve")).endswith(
-        '\nText: "'
-    )
+def test_answers_share_their_prompt_up_to_the_labels_which_change_places() -> None:
+    assert shared(question("Ena"), question("Ena", labels=[HOURS, BOOK])).endswith("\nLabels:\n1. ")
+    shown = {"examples": [("Ena", "book"), ("Dve", "hours")]}
+    with_examples = shared(question("Tri", **shown), question("Pet", labels=[HOURS, BOOK], **shown))
+    assert with_examples.endswith('Text: "Dve"\nLabel: hours\n\nLabels:\n1. ')
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -117,7 +124,8 @@ def test_every_script_stays_readable(text: str) -> None:
     assert f"\n1. {quoted}\n" in generate(attributes=[text])
     assert f"\n- {quoted}\n" in generate(avoid=[text])
     assert revise(texts=[text]).endswith(f"\n1. {quoted}\n")
-    assert render("zero-shot", task=TASK, text=text).endswith(f"\nText: {quoted}")
+    assert question(text).endswith(f"\nText: {quoted}")
+    assert f"\nText: {quoted}\nLabel: book\n" in question("a", examples=[(text, "book")])
 
 
 @pytest.mark.parametrize(
@@ -137,11 +145,19 @@ def test_markup_in_a_text_is_neither_run_nor_escaped() -> None:
     assert '"{{ 1 + 1 }} <b> & {% raw %}"' in generate(seeds=["{{ 1 + 1 }} <b> & {% raw %}"])
 
 
-@pytest.mark.parametrize("purpose", [purpose for purpose in get_args(Purpose) if purpose != "facets"])
+@pytest.mark.parametrize("purpose", [purpose for purpose in get_args(Purpose) if purpose not in ("facets", "icl")])
 def test_every_prompt_has_a_hash_of_its_own(purpose: Purpose) -> None:
-    others = {prompt_hash(other) for other in get_args(Purpose) if other not in (purpose, "facets")}
+    others = {prompt_hash(other) for other in get_args(Purpose) if other not in (purpose, "facets", "icl")}
     assert len(prompt_hash(purpose)) == 16
     assert prompt_hash(purpose) not in others
+
+
+def test_a_question_with_examples_is_the_same_question() -> None:
+    assert prompt_hash("icl") == prompt_hash("zero-shot")
+    bare = question("Ena")
+    with_examples = question("Ena", examples=[("Dve", "book")])
+    before, examples, after = with_examples.partition("\n\nTexts and their labels, to learn from; ")
+    assert bare == before + after[after.index("\n\nLabels:\n") :]
 
 
 def test_the_canary_asks_for_one_word() -> None:

@@ -73,6 +73,32 @@ NEWS = labels("science/technology", "travel", "politics", "health", "not_news", 
         pytest.param("geo-politics", None, id="half-of-a-word"),
         pytest.param("traveller_health", None, id="part-of-a-name"),
         pytest.param("potovanja in health", None, id="two-labels-in-two-languages"),
+        # JSON
+        pytest.param('{"label": "Travel", "reason": "no politics in it"}', "travel", id="json-with-a-reason"),
+        pytest.param('```json\n{"label": "travel", "second": "health"}\n```', "travel", id="json-in-a-fence"),
+        pytest.param('{"label": "weather", "reason": "travel"}', None, id="json-with-another-label"),
+        pytest.param('{"label": null, "guess": "travel"}', None, id="json-without-a-label"),
+        pytest.param('{"label": ["travel", "health"]}', None, id="json-with-a-list"),
+        pytest.param('{"label": true}', None, id="json-with-a-truth"),
+        pytest.param('{"label": "travel"} or {"label": "health"}', None, id="json-twice"),
+        pytest.param('It says {"label": "health"}, and I say travel.', None, id="json-in-words"),
+        # reasons
+        pytest.param("travel, as it tells of health spas", "travel", id="another-label-in-the-reasons"),
+        pytest.param("It is travel. It discusses health, sports and the sea.", "travel", id="more-in-the-reasons"),
+        pytest.param("travel, as it could also be health", None, id="a-second-label-in-the-reasons"),
+        pytest.param("travel, since it is not health", None, id="a-denied-label-in-the-reasons"),
+        pytest.param("travel, as it tells of ships and health", None, id="joined-in-the-reasons"),
+        pytest.param('travel, as it tells of "health"', None, id="quoted-in-the-reasons"),
+        pytest.param("travel, as it tells of spas.\nhealth", None, id="a-second-label-on-its-own-line"),
+        pytest.param("travel. Health. It mentions ships.", None, id="two-labels-before-the-reasons"),
+        pytest.param("not travel, as it tells of health spas", None, id="denied-before-the-reasons"),
+        pytest.param("travel or politics, as it mentions a minister", None, id="two-labels-and-reasons"),
+        # the words of the text
+        pytest.param("The text mentions travel.", None, id="mentioned"),
+        pytest.param("I would say travel.", "travel", id="said"),
+        pytest.param('It contains the word "travel".', None, id="mentioned-in-quotes"),
+        pytest.param('Since it mentions "politics": travel', "travel", id="mentioned-before-the-label"),
+        pytest.param("Travel. It mentions politics.", "travel", id="mentioned-after-the-label"),
     ],
 )
 def test_read_label(answer: str, expected: str | None) -> None:
@@ -101,6 +127,95 @@ def test_read_label(answer: str, expected: str | None) -> None:
 def test_read_label_tells_like_labels_apart(names: list[str], answer: str, expected: str | None) -> None:
     assert read_label(answer, labels(*names), "en") == expected
     assert read_label(answer, labels(*reversed(names)), "en") == expected
+
+
+SHOWN = ["politics", "travel", "not_news"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param("2", "travel", id="bare"),
+        pytest.param(" 2.\n", "travel", id="full-stop"),
+        pytest.param("**(2)**", "travel", id="brackets"),
+        pytest.param("٢", "travel", id="arabic-indic"),
+        pytest.param("Option 2", "travel", id="option"),
+        pytest.param("The correct answer is: 2", "travel", id="sentence"),
+        pytest.param('{"label": 2}', "travel", id="json"),
+        pytest.param('{"label": "2"}', "travel", id="json-text"),
+        pytest.param("2. travel", "travel", id="with-its-name"),
+        pytest.param("Travel (2)", "travel", id="behind-its-name"),
+        pytest.param("2, because it is about ships", "travel", id="with-reasons"),
+        pytest.param("2 - it is about ships", "travel", id="with-a-dash"),
+        pytest.param("2. politics", None, id="with-another-name"),
+        pytest.param("Politics, option 2", None, id="behind-another-name"),
+        pytest.param("Politics: it names 2 ministers", "politics", id="a-number-of-something"),
+        pytest.param("0", None, id="zero"),
+        pytest.param("4", None, id="beyond-the-last"),
+        pytest.param("10", None, id="not-its-first-digit"),
+        pytest.param("12", None, id="not-two-digits"),
+        pytest.param("-2", None, id="minus"),
+        pytest.param("2.5", None, id="fraction"),
+        pytest.param("2%", None, id="share"),
+        pytest.param("2 or 3", None, id="two-numbers"),
+        pytest.param("2, 3", None, id="list-of-numbers"),
+        pytest.param("not 2", None, id="denied"),
+        pytest.param("2, or is it not?", None, id="doubt"),
+        pytest.param("2 ships sank", None, id="words-behind"),
+        pytest.param("2. It is about ships.", None, id="a-point-of-a-list"),
+        pytest.param("1. ships\n2. the sea", None, id="a-list"),
+        pytest.param("9" * 5000, None, id="huge"),
+    ],
+)
+def test_a_number_is_the_option_that_the_prompt_showed_there(answer: str, expected: str | None) -> None:
+    assert read_label(answer, NEWS, "sl", options=SHOWN) == expected
+
+
+@pytest.mark.parametrize("answer", ["2", "Option 2", '{"label": 2}', "2, because it is about ships"])
+def test_a_number_says_nothing_where_the_prompt_had_none(answer: str) -> None:
+    assert read_label(answer, NEWS, "sl") is None
+
+
+def test_option_ten_is_not_option_one() -> None:
+    many = labels(*"abcdefghij")
+    shown = list("jihgfedcba")
+    assert [read_label(answer, many, "sl", options=shown) for answer in ("1", "10", "11")] == ["j", "a", None]
+
+
+def test_a_label_that_is_a_number_goes_by_its_name() -> None:
+    stars = labels("5", "3", "1")
+    assert [read_label(answer, stars, "en", options=["5", "3", "1"]) for answer in ("3", "1", "2")] == ["3", "1", None]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param('"Time for travel and rest" - I cannot tell.', None, id="quoted-from-the-text"),
+        pytest.param('"Time for travel and rest" is health.', "health", id="label-behind-the-quote"),
+        pytest.param("«time for TRAVEL and rest»: health", "health", id="other-quotes-and-case"),
+        pytest.param('"travel"', "travel", id="a-label-in-quotes-that-stands-in-the-text-too"),
+        pytest.param('"Time to travel" is health.', None, id="quoted-from-elsewhere"),
+    ],
+)
+def test_what_the_answer_quotes_of_the_text_is_no_answer(answer: str, expected: str | None) -> None:
+    assert read_label(answer, NEWS, "sl", asked="It is time for travel and rest, they say.") == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param("2, " + " " * 250_000 + "x", "travel", id="number-and-spaces"),
+        pytest.param("2, " + " " * 250_000 + "7", None, id="number-and-spaces-and-number"),
+        pytest.param("travel health" + " " * 250_000, None, id="two-labels-and-spaces"),
+        pytest.param("travel" + ". it " * 50_000 + "health", None, id="beginnings-of-reasons"),
+        pytest.param("answer " * 40_000 + "2", "travel", id="the-answer-over-and-over"),
+        pytest.param("answer" + " " * 250_000, None, id="an-answer-of-spaces"),
+        pytest.param('"' * 250_000, None, id="quotes"),
+        pytest.param("```" + "{} " * 80_000, None, id="braces-in-a-fence"),
+    ],
+)
+def test_a_long_answer_is_read_once_not_again_from_each_of_its_characters(answer: str, expected: str | None) -> None:
+    assert read_label(answer, NEWS, "sl", options=SHOWN, asked="x") == expected
 
 
 def test_read_label_knows_names_in_the_language_and_in_english_only() -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from cards import NOT_COUNTED, asked, beside, explained, finding, gate, interval, make_card, point, write_cards
+from cards import NOT_COUNTED, apart, asked, beside, explained, finding, gate, make_card, point, write_cards
 from polydistill.cell import Card, Gate, Measure, MeasureIntervals
 from polydistill.charts import readable_ticks
 from polydistill.errors import DataError
 from polydistill.files import read_json
 from polydistill.report import (
+    break_even_sentence,
     certainty_sentence,
+    confirmation_sentence,
     counting_sentence,
     diversity_sentence,
     drift_sentence,
@@ -24,7 +26,7 @@ from polydistill.report import (
     render,
     run_report,
 )
-from polydistill.summary import SPACE
+from polydistill.summary import SPACE, summarise
 
 HOSTILE = "</p><script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)>"
 VOID = {"meta", "link", "br", "img"}
@@ -75,7 +77,7 @@ def cell(page: str, name: str) -> str:
 
 def test_one_language() -> None:
     page = Page(render([make_card("sl", teacher=0.78, final=0.85)]))
-    assert "The student is more accurate than its teacher: 85.0 % against 78.0 %." in page.said
+    assert "The student is more accurate than its teacher: 85.0 % against 78.0 %, beyond chance." in page.said
     assert "263 of 300 generated texts were accepted, 37 rejected" in page.said
     assert (
         "near duplicate 25 what the reason means Dober dan! meant as book_appointment · 0.83 like: Dober dan."
@@ -350,18 +352,76 @@ def test_overtaking_sentence(card: Card, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("teacher", "said"),
     [
-        (0.8, "lies inside the 95 % interval of the final student (78.0–92.0 %): on 100 test texts the difference may"),
-        (0.7, "lies outside the 95 % interval of the final student (78.0–92.0 %)."),
+        (0.82, "is +3.0 points from the teacher (95 % interval −2.0 to +8.0), which may be chance (p = 0.300, for all"),
+        (
+            0.7,
+            "is +15.0 points from the teacher (95 % interval +10.0 to +20.0), which is beyond chance (p = 0.001, for",
+        ),
+        (
+            0.82,
+            "comparisons of the task). A true gap of 8.0 points so many texts would have shown four times out of five.",
+        ),
     ],
 )
 def test_certainty_sentence(teacher: float, said: str) -> None:
-    assert interval(0.85) == (0.78, 0.92)
-    assert said in certainty_sentence(make_card(teacher=teacher, final=0.85)).replace("\N{NO-BREAK SPACE}", " ")
+    card = make_card(teacher=teacher, final=0.85)
+    (row,) = summarise([card]).rows
+    assert said in certainty_sentence(card, row).replace("\N{NO-BREAK SPACE}", " ")
 
 
-@pytest.mark.parametrize("teacher", [None, 0.85])
-def test_no_difference_to_judge(teacher: float | None) -> None:
-    assert certainty_sentence(make_card(teacher=teacher, final=0.85)) == ""
+def test_a_gap_that_no_test_set_of_this_size_shows_is_said() -> None:
+    card = make_card(teacher=0.82, final=0.85)
+    linear = card.students["linear"]
+    beside = linear.against_teacher.model_copy(update={"detectable_gap": None})
+    card = card.model_copy(update={"students": {"linear": linear.model_copy(update={"against_teacher": beside})}})
+    assert certainty_sentence(card, summarise([card]).rows[0]).endswith("So few texts could hardly have shown any gap.")
+
+
+def test_without_a_teacher_there_is_nothing_to_judge() -> None:
+    card = make_card(teacher=None)
+    assert certainty_sentence(card, summarise([card]).rows[0]) == break_even_sentence(card) == ""
+
+
+def test_p_values_are_adjusted_for_all_students_in_all_languages_of_the_task() -> None:
+    cards = []
+    for language, p_values in (("sl", (0.01, 0.04)), ("sw", (0.02, 0.6))):
+        card = make_card(language)
+        linear = card.students["linear"]
+        students = {
+            kind: linear.model_copy(
+                update={"against_teacher": linear.against_teacher.model_copy(update={"p_value": p})}
+            )
+            for kind, p in zip(("linear", "encoder"), p_values, strict=True)
+        }
+        cards.append(card.model_copy(update={"students": students}))
+    cards.append(make_card("az", "another"))
+    rows = summarise(cards).rows
+    assert [row.p_value for row in rows] == pytest.approx([0.04, 0.06, 0.001])  # 4 × 0.01, 3 × 0.02, 1 × 0.001
+    assert [row.beyond_chance for row in rows] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_value", "said"),
+    [
+        (0.03, 0.2, "The test texts confirm the choice: there no other student did better beyond chance."),
+        (-0.03, 0.2, "The test texts confirm the choice: there no other student did better beyond chance."),
+        (
+            -0.08,
+            0.001,
+            "The test texts do not confirm the choice: there encoder (+8.0 points) did better, beyond chance.",
+        ),
+    ],
+)
+def test_the_choice_is_confirmed_on_the_test_texts(difference: float, p_value: float, said: str) -> None:
+    pairs = [{"students": ["linear", "encoder"], **apart(difference, p_value=p_value)}]
+    assert confirmation_sentence(make_card(pairs=pairs)) == said
+    turned = [{"students": ["encoder", "linear"], **apart(-difference, p_value=p_value)}]
+    assert confirmation_sentence(make_card(pairs=turned)) == said
+    assert said in Page(render([make_card(pairs=pairs)])).said
+
+
+def test_a_winner_without_a_rival_has_nothing_to_confirm() -> None:
+    assert confirmation_sentence(make_card()) == ""
 
 
 @pytest.mark.parametrize(
@@ -622,6 +682,8 @@ def test_summary_holds_the_rows_of_the_table(tmp_path: Path) -> None:
         "student_accuracy": 0.85,
         "student_interval": [0.78, 0.92],
         "gap": 0.07,
+        "p_value": 0.001,
+        "beyond_chance": True,
         "overtakes_teacher_at": 100,
         "accepted": 263,
         "generated": 300,

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from build import build_prepared, records
+from build import Texts, build_prepared, records
 from polydistill.errors import DataError
 from polydistill.files import digest, read_json, write_json
 from polydistill.filter import run_filter
@@ -14,94 +14,102 @@ from polydistill.params import SelectParams
 from polydistill.prepare import run_prepare
 from polydistill.properties import PROPERTIES, REFERENCE
 from polydistill.records import read_rows, write_records, write_rows
-from polydistill.runs import FINAL, SCORES
-from polydistill.select import choose, run_select
-from polydistill.students import LinearStudent, load_student
+from polydistill.runs import FINAL, PREDICTIONS
+from polydistill.select import run_select
+from polydistill.students import load_student
+from polydistill.students.linear import LinearStudent
 from polydistill.train import run_train
 from polydistill.workspace import Workspace
 from spaces import GENERATED, HUMAN, SEEDS, TEST, build_workspace
 
+PARAMS = SelectParams(metric="accuracy", confidence=0.95)
 ACCEPTED = {label: [text for part in parts for text in part] for label, parts in GENERATED.items()}
 
 
-def scores(accuracy: float, macro_f1: float, size: int) -> dict[str, float]:
-    return {"accuracy": accuracy, "macro_f1": macro_f1, "n": 4, "bytes": size}
+MANY = {label: [f"{label} {number}" for number in range(40)] for label in SEEDS}
 
 
-@pytest.mark.parametrize(
-    ("validation", "metric", "winner", "reason"),
-    [
-        pytest.param(
-            {"big": scores(0.9, 0.8, 900), "small": scores(0.85, 0.84, 10)},
-            "accuracy",
-            "big",
-            "validation accuracy 0.900 against 0.850 of small",
-            id="better wins",
-        ),
-        pytest.param(
-            {"big": scores(0.9, 0.8, 900), "small": scores(0.85, 0.84, 10)},
-            "macro_f1",
-            "small",
-            "validation macro_f1 0.840 against 0.800 of big",
-            id="by the metric asked for",
-        ),
-        pytest.param(
-            {"big": scores(0.9, 0.9, 900), "small": scores(0.9, 0.8, 10)},
-            "accuracy",
-            "small",
-            "validation accuracy 0.900, as big, and smaller",
-            id="the smaller of equals",
-        ),
-        pytest.param({"only": scores(0.1, 0.1, 5)}, "accuracy", "only", "the only student that was trained", id="one"),
-    ],
-)
-def test_the_choice(validation: dict[str, dict[str, float]], metric: str, winner: str, reason: str) -> None:
-    assert choose(validation, metric) == (winner, reason)
-    assert choose(dict(reversed(validation.items())), metric) == (winner, reason)
-
-
-def build_trained(folder: Path, accuracy: float, seed: int) -> Path:
-    """Write what `train` wrote: a student that scored so on the validation texts."""
+def build_trained(folder: Path, seeds: Texts, wrong: int, seed: int, servable: bool = True) -> Path:
+    """Write what `train` wrote: a student that answered so many of the validation texts wrong."""
     (folder / "model").mkdir(parents=True)
     LinearStudent(seed=seed).fit(*zip(*((t, label) for label in ACCEPTED for t in ACCEPTED[label]), strict=True)).save(
         folder / "model"
     )
-    row = {"source": "synthetic", "seed": 1, "split": "validation", "n": 4}
-    runs = [
-        {**row, "size": 2, "run": 0, "accuracy": 1.0, "macro_f1": 1.0},
-        {**row, "size": 8, "run": FINAL, "accuracy": accuracy, "macro_f1": accuracy},
+    other = {"book": "hours", "hours": "book"}
+    rows = [
+        {"source": "synthetic", "size": 8, "run": run, "seed": 1, "id": record.id, "label": label}
+        for run, mistakes in ((FINAL, wrong), (0, len(records(seeds))))
+        for number, record in enumerate(records(seeds))
+        for label in [other[record.label] if number < mistakes else record.label]
     ]
-    write_rows(folder / "scores.parquet", runs, SCORES)
-    write_json(folder / "train.json", {"student": folder.name})
+    write_rows(folder / "validation.parquet", rows, PREDICTIONS)
+    write_json(folder / "train.json", {"student": folder.name, "servable": servable})
     return folder
 
 
-def select(root: Path, students: dict[str, float], human: Any = HUMAN) -> tuple[Path, Path]:
-    """Return the folders `selected` and `winner`."""
-    build_prepared(root / "prepared", SEEDS, human=human)
+def select(
+    root: Path, students: dict[str, int], *, seeds: Texts = SEEDS, human: Any = HUMAN, unservable: str = ""
+) -> tuple[Path, Path]:
+    """Return the folders `selected` and `winner`; the students made so many mistakes on the validation texts."""
+    build_prepared(root / "prepared", seeds, human=human)
     write_records(root / "filtered" / "accepted.parquet", records(ACCEPTED))
-    trained = [build_trained(root / "trained" / name, score, n) for n, (name, score) in enumerate(students.items())]
+    trained = [
+        build_trained(root / "trained" / name, seeds, wrong, n, name != unservable)
+        for n, (name, wrong) in enumerate(students.items())
+    ]
     out = root / "selected", root / "winner"
-    run_select(root / "prepared", root / "filtered", trained, *out, SelectParams(metric="accuracy"))
+    run_select(root / "prepared", root / "filtered", trained, *out, PARAMS)
     return out
 
 
-def test_the_winner_is_recorded_with_its_reason(tmp_path: Path) -> None:
-    selected, winner = select(tmp_path, {"poor": 0.5, "good": 0.75})
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the student called `slow` take ten times as long as any other."""
+    monkeypatch.setattr("polydistill.select.milliseconds_a_text", lambda student, _: 10.0 if student.seed == 0 else 1.0)
+
+
+def test_a_clearly_better_student_wins_whatever_it_costs(tmp_path: Path, costs: None) -> None:
+    selected, winner = select(tmp_path, {"slow": 4, "quick": 40}, seeds=MANY)
     record = read_json(selected / "winner.json")
-    assert (record["student"], record["task"], record["language"]) == ("good", "demo", "sl")
-    assert (record["metric"], record["reason"]) == ("accuracy", "validation accuracy 0.750 against 0.500 of poor")
-    assert {name: of["accuracy"] for name, of in record["validation"].items()} == {"poor": 0.5, "good": 0.75}
+    assert (record["student"], record["task"], record["language"]) == ("slow", "demo", "sl")
+    assert {name: of["accuracy"] for name, of in record["validation"].items()} == {"slow": 0.95, "quick": 0.5}
+    assert {name: of["separable"] for name, of in record["validation"].items()} == {"slow": False, "quick": True}
     assert record["labels"] == ["book", "hours"]
     assert record["digests"] == {
-        "model": digest(tmp_path / "trained" / "good" / "model"),
+        "model": digest(tmp_path / "trained" / "slow" / "model"),
         "accepted": digest(tmp_path / "filtered" / "accepted.parquet"),
     }
     assert read_json(winner / "winner.json") == record
 
 
+def test_of_students_that_chance_may_have_ranked_the_cheaper_one_wins(tmp_path: Path, costs: None) -> None:
+    selected, _ = select(tmp_path, {"slow": 4, "quick": 6}, seeds=MANY)
+    record = read_json(selected / "winner.json")
+    assert record["student"] == "quick"
+    assert {name: of["ms_a_text"] for name, of in record["validation"].items()} == {"slow": 10.0, "quick": 1.0}
+    assert "cheaper" in record["reason"] and "slow" in record["reason"]
+
+
+def test_what_needs_an_llm_at_hand_is_no_candidate(tmp_path: Path) -> None:
+    selected, _ = select(tmp_path, {"asking": 0, "alone": 40}, seeds=MANY, unservable="asking")
+    record = read_json(selected / "winner.json")
+    assert (record["student"], record["no_candidates"]) == ("alone", ["asking"])
+    with pytest.raises(DataError, match="no service can answer with asking alone; add another kind to params"):
+        select(tmp_path / "other", {"asking": 0}, unservable="asking")
+
+
+def test_the_time_a_text_takes_is_measured(tmp_path: Path) -> None:
+    selected, _ = select(tmp_path, {"one": 1, "two": 1})
+    assert all(of["ms_a_text"] > 0 for of in read_json(selected / "winner.json")["validation"].values())
+
+
+def test_without_validation_texts_there_is_no_choice(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no validation texts; add some to seeds\.csv"):
+        select(tmp_path, {"only": 0}, seeds={"book": [], "hours": []})
+
+
 def test_the_winner_stands_alone(tmp_path: Path) -> None:
-    _, winner = select(tmp_path, {"poor": 0.5, "good": 0.75})
+    _, winner = select(tmp_path, {"good": 0})
     assert sorted(file.name for file in winner.iterdir()) == [
         "known_answers.json",
         "model",
@@ -119,7 +127,7 @@ def test_the_winner_stands_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("human", [HUMAN, None], ids=["human texts", "seeds alone"])
 def test_the_reference_holds_properties_and_no_text(tmp_path: Path, human: Any) -> None:
-    _, winner = select(tmp_path, {"only": 0.5}, human)
+    _, winner = select(tmp_path, {"only": 1}, human=human)
     assert pq.read_schema(winner / "reference.parquet").names == ["label", *PROPERTIES]
     rows = read_rows(winner / "reference.parquet", REFERENCE)
     texts = [text for of_label in (human or SEEDS).values() for text in of_label]
@@ -128,13 +136,13 @@ def test_the_reference_holds_properties_and_no_text(tmp_path: Path, human: Any) 
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
-    outputs = [select(tmp_path / name, {"poor": 0.5, "good": 0.75}) for name in "ab"]
+    outputs = [select(tmp_path / name, {"only": 1}) for name in "ab"]
     assert [digest(folder) for folder in outputs[0]] == [digest(folder) for folder in outputs[1]]
 
 
 def test_the_test_set_is_out_of_reach(tmp_path: Path) -> None:
     assert set(inspect.signature(run_select).parameters).isdisjoint({"heldout", "evaluated"})
-    select(tmp_path, {"only": 0.5})
+    select(tmp_path, {"only": 1})
     (tmp_path / "prepared" / "questions.parquet").unlink()
     run_select(
         tmp_path / "prepared",
@@ -142,7 +150,7 @@ def test_the_test_set_is_out_of_reach(tmp_path: Path) -> None:
         [tmp_path / "trained" / "only"],
         tmp_path / "s",
         tmp_path / "w",
-        SelectParams(metric="accuracy"),
+        PARAMS,
     )
     assert digest(tmp_path / "w") == digest(tmp_path / "winner")
 
@@ -157,7 +165,9 @@ def run_chain(root: Path, test: dict[str, list[str]]) -> Path:
     sections = (params.generate, params.filter, params.teacher, params.budget)
     run_generate(room("prepared"), cell.recording, room("generated"), *sections)
     run_filter(room("prepared"), room("generated"), room("filtered"), params.filter, self_revision=True)
-    run_train(room("prepared"), room("filtered"), cell.trained("linear"), "linear", params.train)
+    run_train(
+        *map(room, ("prepared", "filtered")), cell.trained("linear"), cell.finished("linear"), "linear", params.train
+    )
     run_select(
         room("prepared"),
         room("filtered"),
@@ -183,6 +193,6 @@ def test_a_student_that_is_not_trained_is_said_and_nothing_written(tmp_path: Pat
             [tmp_path / "trained" / "linear"],
             tmp_path / "selected",
             tmp_path / "winner",
-            SelectParams(metric="accuracy"),
+            PARAMS,
         )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared"]

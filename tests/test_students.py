@@ -7,7 +7,8 @@ from sklearn.exceptions import NotFittedError
 from polydistill.errors import DataError
 from polydistill.files import digest, write_json
 from polydistill.params import TrainParams, check
-from polydistill.students import KINDS, LinearStudent, Student, load_student, make_student
+from polydistill.students import KINDS, Student, load_student, make_student
+from polydistill.students.linear import LinearStudent
 from spaces import GENERATED, SEEDS, settings
 
 LABELLED = [(text, label) for label in GENERATED for part in GENERATED[label] for text in part]
@@ -16,7 +17,7 @@ THREE = ([*TEXTS, "Potrebujem recept za zdravilo.", "Pošljite mi recept."], [*L
 NEW = [*SEEDS["book"], *SEEDS["hours"], "?", "👍", "something else entirely"]
 
 
-@pytest.fixture(params=sorted(KINDS))
+@pytest.fixture(params=["linear"])
 def student(request: pytest.FixtureRequest) -> Student:
     """An untrained student, of each kind in turn."""
     return make_student(request.param, check(TrainParams, settings()["train"], "test"), seed=7)

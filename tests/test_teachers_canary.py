@@ -52,8 +52,8 @@ def test_a_server_that_does_not_follow_is_named_and_asked_no_more(
     with chat_server(**faults) as server:
         assert not follows(server, journal)
         assert not follows(server, journal)
-    warning = f"the server at {server.url} does not follow a JSON schema that it is given; texts are asked for as plain"
-    assert [message.startswith(warning) for message in caplog.messages] == [True, True]
+    warning = f"the server at {server.url} does not follow a JSON schema that it is given; replies are asked for as pl"
+    assert [message.startswith(warning) for message in caplog.messages] == [True]
     assert server.count() == count
 
 

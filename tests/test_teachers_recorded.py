@@ -174,6 +174,18 @@ def test_what_is_recorded_of_other_purposes_stays_but_for_verdicts_on_other_text
     assert teacher.structured is True
 
 
+def test_the_options_of_an_answer_stay_and_go_with_it(tmp_path: Path, tape: Path) -> None:
+    before = {"zero-shot/ab12": Reply("2"), "icl/ef56/ab12": Reply("1")}
+    shown = {"zero-shot/ab12": ["book", "hours"], "icl/ef56/ab12": ["hours", "book"]}
+    write_recording(tape, {"zero-shot": "m", "icl": "m"}, before.items(), options=shown)
+    with Journal(journal_of(tmp_path / "j.jsonl", ("zero-shot/ab12", Reply("book"))), PLAN) as opened:
+        record(tape, opened, {"zero-shot": "m"})  # of an answer to a prompt without numbers
+    teacher = RecordedTeacher(tape)
+    teacher.read()
+    assert teacher.outcomes == {"zero-shot/ab12": Reply("book"), "icl/ef56/ab12": Reply("1")}
+    assert teacher.options == {"icl/ef56/ab12": ["hours", "book"]}
+
+
 @pytest.mark.parametrize("structured", [True, False])
 def test_what_did_not_depend_on_the_format_leaves_it_as_it_was(tmp_path: Path, tape: Path, structured: bool) -> None:
     write_recording(tape, {"generate": "m"}, [("generate/book/0", Reply("1. da"))], structured=structured)

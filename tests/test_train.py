@@ -1,5 +1,6 @@
 import inspect
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ import numpy as np
 import pytest
 
 from build import Texts, build_prepared, records
-from polydistill.errors import DataError, ParamsError
+from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import digest, read_json
 from polydistill.params import TrainParams, check
 from polydistill.records import QUESTION, read_rows, write_records
-from polydistill.runs import FINAL, PREDICTIONS, SCORES
+from polydistill.runs import FINAL, PREDICTIONS, SCORES, SUBSAMPLES
 from polydistill.students import load_student
-from polydistill.train import Run, plan_runs, run_train
+from polydistill.students.linear import LinearStudent
+from polydistill.train import run_train
+from polydistill.train.plan import Run, plan_runs
 from polydistill.train.subsets import CHOOSE, Choose, diverse, draw, draw_by, embed, representative
 from spaces import GENERATED, HUMAN, SEEDS, TEST, settings
 
@@ -30,7 +33,8 @@ def train(
 ) -> Path:
     prepared = build_prepared(root / "prepared", SEEDS, human=human, test=test)
     write_records(root / "filtered" / "accepted.parquet", records(accepted))
-    run_train(prepared, root / "filtered", root / "trained" / "linear", "linear", train_params(**changes))
+    folders = root / "filtered", root / "trained" / "linear", root / "finished" / "linear"
+    run_train(prepared, *folders, "linear", train_params(**changes))
     return root / "trained" / "linear"
 
 
@@ -85,7 +89,7 @@ def test_a_draw_depends_on_its_seed_alone(subset: str) -> None:
 
 
 def test_random_draws_are_those_of_earlier_versions() -> None:
-    assert draw(list("aaaaabbbcc"), 5, np.random.default_rng(1)).tolist() == [0, 4, 5, 7, 8]
+    assert draw(list("aaaaabbbcc"), 6, np.random.default_rng(1)).tolist() == [0, 4, 5, 7, 8, 9]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -129,7 +133,7 @@ def test_with_fewer_texts_than_labels_each_label_has_its_chance() -> None:
 
 
 def test_each_run_draws_its_own_texts(tmp_path: Path) -> None:
-    rows = read_rows(train(tmp_path, sizes=[2], runs=10) / "predictions.parquet", PREDICTIONS)
+    rows = read_rows(train(tmp_path, sizes=[4], runs=10) / "predictions.parquet", PREDICTIONS)
     answers = {run: "".join(row["label"][0] for row in rows if row["run"] == run) for run in range(10)}
     assert len(set(answers.values())) > 3
 
@@ -154,18 +158,19 @@ def test_each_subset_is_another(tmp_path: Path) -> None:
     assert len({digest(train(tmp_path / name, subset=name, runs=10)) for name in SUBSETS}) == 3
 
 
-def test_sizes_above_what_there_is_are_passed_over() -> None:
-    params = train_params(sizes=[4, 2, 4, 8, 9], runs=2, seed=5)
-    assert plan_runs({"synthetic": 8, "human": 3}, params) == [
+def test_sizes_above_what_there_is_or_below_two_texts_a_label_are_passed_over() -> None:
+    params = train_params(sources=["synthetic", "human", "mixed"], sizes=[6, 3, 4, 4, 8, 9], runs=2, seed=5)
+    assert plan_runs({"synthetic": 8, "human": 4, "mixed": 6}, 2, params) == [
         Run("synthetic", 8, FINAL, 5),
-        *(Run("synthetic", size, run, 5 + run) for size in (2, 4, 8) for run in (0, 1)),
-        *(Run("human", 2, run, 5 + run) for run in (0, 1)),
+        *(Run("synthetic", size, run, 5 + run) for size in (4, 6, 8) for run in (0, 1)),
+        *(Run("human", 4, run, 5 + run) for run in (0, 1)),
+        *(Run("mixed", size, run, 5 + run) for size in (4, 6) for run in (0, 1)),
     ]
 
 
 def test_each_run_is_scored_on_the_seeds_and_answers_the_questions(tmp_path: Path) -> None:
     trained = train(tmp_path)
-    runs = [("synthetic", 8, -1), *((s, n, r) for s in ("synthetic", "human") for n in (2, 4) for r in (0, 1))]
+    runs = [("synthetic", 8, -1), *((s, n, r) for s in ("synthetic", "human") for n in (4, 6) for r in (0, 1))]
     scores = read_rows(trained / "scores.parquet", SCORES)
     assert [(row["source"], row["size"], row["run"]) for row in scores] == runs
     assert {(row["split"], row["n"]) for row in scores} == {("validation", 4)}
@@ -190,19 +195,135 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert digest(first) == digest(again) != digest(other)
 
 
+def test_runs_side_by_side_give_the_same_bytes(tmp_path: Path) -> None:
+    one, three = (train(tmp_path / str(jobs), jobs=jobs, runs=5) for jobs in (1, 3))
+    assert digest(one) == digest(three)
+
+
+def test_half_of_the_texts_of_a_mixed_run_are_human(tmp_path: Path) -> None:
+    trained = train(tmp_path, sources=["mixed"], sizes=[4, 5, 6])
+    origin = {record.id: record.origin for record in [*records(ACCEPTED), *records(HUMAN, "human")]}
+    drawn = {
+        (row["size"], row["run"]): Counter(origin[id] for id in row["ids"])
+        for row in read_rows(trained / "subsamples.parquet", SUBSAMPLES)
+        if row["run"] != FINAL
+    }
+    assert drawn == {
+        (size, run): {"synthetic": size - size // 2, "human": size // 2} for size in (4, 5, 6) for run in (0, 1)
+    }
+
+
+def test_the_texts_that_a_run_learned_from_are_kept(tmp_path: Path) -> None:
+    trained = train(tmp_path, runs=10)
+    label = {record.id: record.label for record in records(ACCEPTED)}
+    rows = [row for row in read_rows(trained / "subsamples.parquet", SUBSAMPLES) if row["source"] == "synthetic"]
+    assert [Counter(label[id] for id in row["ids"]) for row in rows if row["size"] == 6] == [
+        {"book": 3, "hours": 3}
+    ] * 10
+    assert {len(row["ids"]) for row in rows} == {4, 6, 8}
+    assert len({tuple(row["ids"]) for row in rows}) > 10
+
+
+def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have a list of the sizes of all trainings that follow."""
+    sizes: list[int] = []
+    fit = LinearStudent.fit
+
+    def counted(self: LinearStudent, texts: list[str], *more: Any) -> LinearStudent:
+        sizes.append(len(texts))
+        return fit(self, texts, *more)
+
+    monkeypatch.setattr(LinearStudent, "fit", counted)
+    return sizes
+
+
+def test_no_run_is_trained_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = count_trainings(monkeypatch)
+    first = digest(train(tmp_path, jobs=1))
+    assert sorted(sizes) == [4, 4, 4, 4, 6, 6, 6, 6, 8]
+    sizes.clear()
+    assert digest(train(tmp_path, jobs=1)) == first
+    assert sizes == []
+    train(tmp_path, jobs=1, runs=3, sizes=[4, 8], sources=["synthetic"])
+    assert sorted(sizes) == [4, 8, 8]  # the first run of 8 texts is the final one
+
+
+@pytest.mark.parametrize(
+    ("changed", "retrained"),
+    [
+        pytest.param({"seed": 9}, 9, id="seed"),
+        pytest.param({"linear": settings()["train"]["linear"] | {"max_char_ngram": [3]}}, 9, id="settings"),
+        pytest.param({"test": {**TEST, "book": TEST["book"][:2]}}, 9, id="test texts"),
+        pytest.param(
+            {"accepted": {**ACCEPTED, "book": [*ACCEPTED["book"][:3], "Za termin."]}}, 4, id="the drawn texts"
+        ),
+        pytest.param({"jobs": 2}, 0, id="nothing that matters"),
+    ],
+)
+def test_what_matters_has_runs_trained_again(tmp_path: Path, changed: dict[str, Any], retrained: int) -> None:
+    train(tmp_path)
+    journal = tmp_path / "finished" / "linear" / "runs.jsonl"
+    before = len(journal.read_text().splitlines())
+    train(tmp_path, **changed)
+    assert len(journal.read_text().splitlines()) - before == retrained
+
+
+def test_a_run_cut_short_on_disk_is_trained_again_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = digest(train(tmp_path, jobs=1))
+    journal = tmp_path / "finished" / "linear" / "runs.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    sizes = count_trainings(monkeypatch)
+    assert digest(train(tmp_path, jobs=1)) == first
+    assert len(sizes) == 1
+    sizes.clear()
+    assert digest(train(tmp_path, jobs=1)) == first
+    assert sizes == []
+
+
+def test_a_training_that_fails_leaves_the_others_to_go_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = LinearStudent.fit
+
+    def failing(self: LinearStudent, texts: list[str], *more: Any) -> LinearStudent:
+        if len(texts) == 6 and self.seed == 2:
+            raise DataError("out of luck")
+        return fit(self, texts, *more)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LinearStudent, "fit", failing)
+        with pytest.raises(DataError, match="out of luck"):
+            train(tmp_path, jobs=1)
+    assert not (tmp_path / "trained").exists()
+    sizes = count_trainings(monkeypatch)
+    assert digest(train(tmp_path, jobs=1)) == digest(train(tmp_path / "other", jobs=1))
+    assert 0 < len(sizes) - 9 < 9
+
+
+def test_a_killed_training_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LinearStudent, "fit", lambda *_: os._exit(9))
+    with pytest.raises(PolydistillError, match="a training was killed, perhaps for want of memory; lower params"):
+        train(tmp_path, jobs=2)
+
+
+def test_only_the_last_final_student_is_kept(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        train(tmp_path, seed=seed)
+    assert len(list((tmp_path / "finished" / "linear").glob("model-*"))) == 1
+
+
 def test_the_labels_of_the_test_set_are_out_of_reach() -> None:
-    assert set(inspect.signature(run_train).parameters) == {"prepared", "filtered", "trained", "kind", "params"}
+    reads = {"prepared", "filtered", "kind", "params", "teacher", "budget", "recording"}
+    assert set(inspect.signature(run_train).parameters) == {*reads, "trained", "finished"}
 
 
 def test_without_human_texts_the_synthetic_curve_is_there_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    trained = train(tmp_path, human=None, sizes=[2, 4, 50])
+    trained = train(tmp_path, human=None, sizes=[4, 50])
     facts = read_json(trained / "train.json")
-    assert (facts["passed_over"], facts["subset"]) == ({"synthetic": [50], "human": [2, 4, 50]}, "random")
+    assert (facts["passed_over"], facts["subset"]) == ({"synthetic": [50], "human": [4, 50]}, "random")
     assert {row["source"] for row in read_rows(trained / "scores.parquet", SCORES)} == {"synthetic"}
-    assert "synthetic: 8 texts, so sizes [50] are passed over" in caplog.messages
+    assert "synthetic: sizes [50] are passed over; 4 to 8 texts can be drawn" in caplog.messages
     assert "there are no human texts, so no curve of them" in caplog.messages
 
 
@@ -218,4 +339,4 @@ def test_too_few_labels_are_said_and_nothing_written(tmp_path: Path, accepted: T
 def test_what_was_filtered_must_be_there(tmp_path: Path) -> None:
     build_prepared(tmp_path / "prepared", SEEDS)
     with pytest.raises(DataError, match=r"accepted\.parquet is missing; run `polydistill filter` first"):
-        run_train(tmp_path / "prepared", tmp_path / "f", tmp_path / "t", "linear", train_params())
+        run_train(tmp_path / "prepared", tmp_path / "f", tmp_path / "t", tmp_path / "d", "linear", train_params())

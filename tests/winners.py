@@ -8,7 +8,7 @@ from polydistill.files import digest, write_json
 from polydistill.properties import text_properties
 from polydistill.records import write_rows
 from polydistill.select import REFERENCE
-from polydistill.students import LinearStudent
+from polydistill.students.linear import LinearStudent
 
 Texts = Mapping[str, Sequence[str]]  # label -> texts
 

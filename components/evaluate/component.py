@@ -17,6 +17,7 @@ def evaluate(
     budget: dict,
     evaluated: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    variant: str = "",
 ) -> None:
     """Score students and teacher on the test set.
 
@@ -31,6 +32,7 @@ def evaluate(
         budget: Section `budget` of params.yaml.
         evaluated: Scores with their intervals, the learning curves, and the journal of the teacher's answers.
         metrics: Accuracy and macro-F1 of the teacher and of each final student.
+        variant: Name of the settings, where several are compared.
     """
     from pathlib import Path
 
@@ -48,6 +50,7 @@ def evaluate(
         check_struct(TeacherParams, teacher, "teacher"),
         check_struct(BudgetParams, budget, "budget"),
     )
+    evaluated.metadata["variant"] = variant
     evaluation = read_json(Path(evaluated.path, "evaluation.json"))
     finals = {student: scores["final"] for student, scores in evaluation["students"].items()}
     for name, scores in {"teacher": evaluation["teacher"], **finals}.items():

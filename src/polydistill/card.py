@@ -27,6 +27,7 @@ BY_LABEL = ("distinct_2", "nearest_similarity")
 # In the order in which they come up in a run.
 PURPOSES = ("canary", "generate", "revise", "zero-shot")
 FILTER_COUNTS = ("generated", "accepted", "rejected", "kept_leaks")
+WINNER_KEYS = ("student", "metric", "reason", "no_candidates", "validation", "digests")
 TOKENS = ("prompt_tokens", "completion_tokens")
 NO_REPLY = "the request failed, so that there is no reply"
 
@@ -173,6 +174,7 @@ def build_card(
             "note": cut(zero_shot["note"]),
         },
         "students": evaluation["students"],
+        "pairs": evaluation["pairs"],
         "generation": {
             "strategy": usage["strategy"],
             "structured": usage["teacher"]["structured"],
@@ -201,7 +203,7 @@ def build_card(
             },
             "gates": gates["gates"],
         },
-        "winner": {key: winner[key] for key in ("student", "metric", "reason", "validation", "digests")},
+        "winner": {key: winner[key] for key in WINNER_KEYS},
     }
     return Card.model_validate(content)
 

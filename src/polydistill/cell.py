@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from polydistill.errors import DataError
 from polydistill.files import read_json
+from polydistill.params import TrainSource
 
 Interval = tuple[float, float]
 N = TypeVar("N", int, float)
@@ -105,7 +106,7 @@ class Spread(Facts):
 class CurvePoint(Facts):
     """Accuracy over `runs` trainings on `size` texts of one source, and macro-F1 beside it."""
 
-    source: Literal["synthetic", "human"]
+    source: TrainSource
     size: int
     runs: int
     mean: float
@@ -114,14 +115,56 @@ class CurvePoint(Facts):
     macro_f1: Spread
 
 
+class Beside(Facts):
+    """How much more accurate one side is than another on the same test texts; `p_value`: of there being no difference.
+
+    A true difference of `detectable_gap` such a test set would show four times out of five; None: not even the largest.
+    """
+
+    difference: float
+    interval: Interval
+    p_value: float
+    detectable_gap: float | None
+
+
+class PairFacts(Beside):
+    """Two final students beside each other; `difference` is the first less the second."""
+
+    students: tuple[str, str]
+
+    def seen_from(self, student: str) -> float:
+        """Return how much more accurate this student of the two is than the other."""
+        return self.difference if self.students[0] == student else -self.difference
+
+
+class BreakEvenFacts(Facts):
+    """From how many synthetic texts on a student is better than the teacher; `low` and `high` bound that size.
+
+    `size` None: at no size that was tried; `high` None: perhaps beyond those; `low` None: surely beyond those.
+    """
+
+    size: int | None
+    low: int | None
+    high: int | None
+    told: str
+
+
 class StudentFacts(Facts):
-    """Scores of a kind of student; it is better than the teacher from `overtakes_teacher_at` synthetic texts on."""
+    """Scores of a kind of student, and how it stands beside the teacher, where that has answered."""
 
     final: FinalScores
-    overtakes_teacher_at: int | None
+    against_teacher: Beside | None
+    break_even: BreakEvenFacts | None
     curve: list[CurvePoint]
+    restarts: int
+    """Trainings that collapsed, and were begun again."""
     subset: str
     """How the texts of a point of the curve were chosen, as `train.subset` names it."""
+
+    @property
+    def overtakes_teacher_at(self) -> int | None:
+        """From how many synthetic texts on its mean accuracy is above the teacher's."""
+        return self.break_even.size if self.break_even else None
 
 
 class Spent(Facts):
@@ -337,20 +380,29 @@ class DiversityFacts(Facts):
 
 
 class ValidationScores(Facts):
-    """Scores on the `n` validation texts, which decide the winner; of equals the smaller model wins."""
+    """Scores on the `n` validation texts, which decide the winner with what serving costs.
+
+    `difference` is that of the score which decides, less the best one's, with its interval; those that are not
+    `separable` from the best one are ranked by cost. `ms_a_text` is None where there was one candidate alone.
+    """
 
     accuracy: float
     macro_f1: float
     n: int
     bytes: int
+    ms_a_text: float | None
+    difference: float
+    interval: Interval
+    separable: bool
 
 
 class WinnerFacts(Facts):
-    """The student that ships, and why."""
+    """The student that ships, and why; `no_candidates` are those that no service can answer with alone."""
 
     student: str
     metric: str
     reason: str
+    no_candidates: list[str]
     validation: dict[str, ValidationScores]
     digests: dict[str, str]
 
@@ -358,7 +410,7 @@ class WinnerFacts(Facts):
 class Card(Facts):
     """Everything that the report page and the model card say of one cell."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     task: TaskFacts
     language: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
     language_name: str
@@ -369,6 +421,7 @@ class Card(Facts):
     confidence: float
     teacher: TeacherFacts
     students: dict[str, StudentFacts]
+    pairs: list[PairFacts]
     generation: GenerationFacts
     asked: list[Asked]
     checks: ChecksFacts

@@ -21,7 +21,7 @@ from polydistill.cell import Card, CurvePoint, StudentFacts
 
 # matplotlib draws with these; in the page each becomes a CSS variable, so that light and dark come from one drawing.
 INK, MUTED, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
-SYNTHETIC, HUMAN, TEACHER = "#050505", "#060606", "#070707"
+SYNTHETIC, HUMAN, TEACHER, MIXED = "#050505", "#060606", "#070707", "#080808"
 VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
@@ -30,6 +30,7 @@ VARIABLES = {
     SYNTHETIC: "--synthetic",
     HUMAN: "--human",
     TEACHER: "--teacher",
+    MIXED: "--mixed",
 }
 # The width of a phone's text column, so that a chart needs no shrinking there; in points, with fonts to match.
 WIDTH = 360
@@ -58,7 +59,11 @@ STYLE: dict[Any, Any] = {
     "ytick.major.size": 0,
     "lines.linewidth": 2,
 }
-LINES = {"synthetic": (SYNTHETIC, "o", "-"), "human": (HUMAN, "s", (0, (5, 2)))}
+LINES: dict[str, tuple[str, str, Any]] = {
+    "synthetic": (SYNTHETIC, "o", "-"),
+    "human": (HUMAN, "s", (0, (5, 2))),
+    "mixed": (MIXED, "^", (0, (6, 1.5, 1.5, 1.5))),
+}
 
 
 def learning_curve(student: StudentFacts, teacher_accuracy: float | None, title: str) -> Markup:

@@ -25,6 +25,13 @@ EXTRAS = {
     "sklearn": "train",
     "scipy": "train",
     "threadpoolctl": "train",
+    "onnx": "encoder",
+    "onnxruntime": "encoder",
+    "onnxscript": "encoder",
+    "tokenizers": "encoder",
+    "torch": "encoder",
+    "transformers": "encoder",
+    "peft": "lora",
     "evidently": "report",
     "matplotlib": "report",
     "pandas": "report",
@@ -306,16 +313,26 @@ def _compare_teachers(workspace: Any, cells: Sequence[Any], teachers: Sequence[s
 @click.option("--student", "students", multiple=True, help="Kind of student; repeatable; all where left out.")
 def train(workspace: Any, cells: tuple[str, ...], students: tuple[Any, ...]) -> None:
     """Train students over sizes and runs."""
-    params = workspace.params.train
-    unknown = sorted(set(students) - set(params.students))
+    params = workspace.params
+    unknown = sorted(set(students) - set(params.train.students))
     if unknown:
         raise ParamsError(f"student {', '.join(unknown)} is not in params.yaml:train.students")
 
     from polydistill.train import run_train
 
     def run(cell: Any) -> None:
-        for student in students or params.students:
-            run_train(cell.room("prepared"), cell.room("filtered"), cell.trained(student), student, params)
+        for student in students or params.train.students:
+            run_train(
+                cell.room("prepared"),
+                cell.room("filtered"),
+                cell.trained(student),
+                cell.finished(student),
+                student,
+                params.train,
+                teacher=params.teacher,
+                budget=params.budget,
+                recording=cell.recording,
+            )
 
     _each("train", workspace.cells(cells), run)
 
@@ -447,6 +464,35 @@ def monitor(workspace: Any, traffic: Path | None) -> None:
         run_monitor(
             winners, traffic or workspace.across("served") / "answers.jsonl", monitored, workspace.params.monitor
         )
+
+
+@cli.command()
+@_common
+@click.argument("question")
+@click.option(
+    "--vary",
+    multiple=True,
+    metavar="KEY=VALUE,VALUE",
+    help="Setting of params.yaml to vary; repeatable, all combinations are run.",
+)
+def ablate(workspace: Any, question: str, vary: tuple[str, ...]) -> None:
+    """Compare variants of the settings.
+
+    QUESTION is seeds (0, 5, 10 or 20 a label), strategy (plain or diverse), filter (on or off), source (synthetic or
+    human), or a name of your own with --vary. DVC runs each variant as an experiment.
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from polydistill.ablate.experiments import run_experiments
+    from polydistill.ablate.variants import read_vary, variants_of
+
+    _where.set(f"ablate {question}")
+    ablated = workspace.across("ablations") / question
+    run_experiments(workspace, question, variants_of(question, read_vary(vary)), ablated)
+    console = Console()
+    console.print(Markdown((ablated / "table.md").read_text(encoding="utf-8")))
+    console.print(f"figure {ablated / 'figure.svg'}", highlight=False, soft_wrap=True)
 
 
 @cli.command()

@@ -3,43 +3,49 @@
 import asyncio
 import csv
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from polydistill.errors import DataError, TeacherError
+from polydistill.errors import DataError
 from polydistill.files import explained, new_file, read_json, require_input, write_json
+from polydistill.labelling import ask_zero_shot
 from polydistill.params import BudgetParams, EvaluateParams, TeacherParams
-from polydistill.prompts import prompt_hash, render
 from polydistill.records import Record, read_records
-from polydistill.replies import faults_of, read_label, reply_faults
-from polydistill.replies.parsing import answer_of
 from polydistill.runs import FINAL
-from polydistill.scores import accuracy, interval, macro_f1, resample_counts, to_classes
+from polydistill.scores import f1_marks, mean_interval, to_classes
 from polydistill.task import Task
-from polydistill.teachers import (
-    ChatRequest,
-    Outcome,
-    Reply,
-    ask_all,
-    check_target,
-    ledger,
-    open_journal,
-    open_teacher,
-)
+from polydistill.verdict import break_even, compare_paired, detectable_gap
 
 log = logging.getLogger(__name__)
 
 
-class Scorer:
-    """Scores answers to one test set, all on the same resamples of its texts."""
+@dataclass(frozen=True)
+class Answered:
+    """What one kind of student answers to the test texts, as classes: int of shape (n_texts,), or a row a run.
 
-    def __init__(self, truth: np.ndarray, n_labels: int, params: EvaluateParams) -> None:
-        self.truth, self.n_labels, self.params = truth, n_labels, params
-        self._texts = resample_counts(len(truth), params.bootstrap_samples, np.random.default_rng([params.seed, 0]))
+    `final` is the student trained on all `size` accepted texts, `curve` has the runs by source and size.
+    """
+
+    size: int
+    final: np.ndarray
+    curve: Mapping[tuple[str, int], np.ndarray]
+
+
+class Scorer:
+    """Scores answers to one test set."""
+
+    def __init__(self, truth: np.ndarray, n_labels: int, confidence: float) -> None:
+        self.truth, self.n_labels, self.confidence = truth, n_labels, confidence
+
+    def right(self, answers: np.ndarray) -> np.ndarray:
+        """Return which answers are right, bool of the shape of `answers`."""
+        return np.asarray(answers == self.truth)
 
     def score(self, answers: np.ndarray) -> dict[str, Any]:
         """Return accuracy and macro-F1 of one set of answers, shape (n_texts,), with intervals over the test texts."""
@@ -55,43 +61,56 @@ class Scorer:
             answers: A row a run, int of shape (n_runs, n_texts).
 
         Returns:
-            By metric: `mean`, `std` (over runs, 0 for one), `interval` of the mean. The interval resamples the runs and
-            the test texts, so that it covers both which texts were drawn for training and which stand in the test set.
+            By metric: `mean`, `std` (over runs, 0 for one), `interval` of the mean, which covers both which texts were
+            drawn for training and which stand in the test set.
         """
-        # A generator of its own, so that an interval does not depend on what was scored before.
-        rng = np.random.default_rng([self.params.seed, 1])
-        runs = resample_counts(len(answers), self.params.bootstrap_samples, rng) / len(answers)
-        scores = {
-            "accuracy": (accuracy(self.truth, answers), accuracy(self.truth, answers, self._texts)),
-            "macro_f1": (
-                macro_f1(self.truth, answers, self.n_labels),
-                macro_f1(self.truth, answers, self.n_labels, self._texts),
-            ),
-        }
+        marks = {"accuracy": self.right(answers), "macro_f1": f1_marks(self.truth, answers, self.n_labels)}
         return {
             metric: {
-                "mean": float(of_runs.mean()),
-                "std": float(of_runs.std(ddof=1)) if len(answers) > 1 else 0.0,
-                "interval": interval((resampled * runs).sum(axis=1), self.params.confidence),
+                "mean": float(of_metric.mean()),
+                "std": float(of_metric.mean(axis=1).std(ddof=1)) if len(answers) > 1 else 0.0,
+                "interval": mean_interval(of_metric, self.confidence),
             }
-            for metric, (of_runs, resampled) in scores.items()
+            for metric, of_metric in marks.items()
         }
+
+    def compare(self, answers: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+        """Return how much more accurate one set of answers is than another, both of shape (n_texts,).
+
+        Returns:
+            `difference` with its `interval` and the `p_value` of there being none, and `detectable_gap`: how large a
+            true difference would have to be for such a test set to show it four times out of five.
+        """
+        found = compare_paired(self.right(answers)[np.newaxis], self.right(others)[np.newaxis], self.confidence)
+        gap = detectable_gap(len(self.truth), found.discordant, confidence=self.confidence)
+        return {
+            "difference": found.difference,
+            "interval": found.interval,
+            "p_value": found.p_value,
+            "detectable_gap": gap,
+        }
+
+
+def score_student(answered: Answered, teacher: np.ndarray | None, scorer: Scorer) -> dict[str, Any]:
+    """Return the scores of one kind of student, and how it stands beside the teacher's answers where there are any."""
+    synthetic = {size: scorer.right(runs) for (source, size), runs in answered.curve.items() if source == "synthetic"}
+    beside: dict[str, Any] = {"against_teacher": None, "break_even": None}
+    if teacher is not None:
+        beside["against_teacher"] = scorer.compare(answered.final, teacher)
+    if teacher is not None and synthetic:
+        found = break_even(synthetic, scorer.right(teacher), scorer.confidence)
+        beside["break_even"] = {**found._asdict(), "told": found.told()}
+    return {
+        "final": {"size": answered.size, **scorer.score(answered.final)},
+        "curve": [curve_row(source, size, runs, scorer) for (source, size), runs in answered.curve.items()],
+        **beside,
+    }
 
 
 def curve_row(source: str, size: int, answers: np.ndarray, scorer: Scorer) -> dict[str, Any]:
     """Return a row of a learning curve: accuracy on top, macro-F1 beneath."""
     scores = scorer.score_runs(answers)
     return {"source": source, "size": size, "runs": len(answers), **scores["accuracy"], "macro_f1": scores["macro_f1"]}
-
-
-def overtakes_at(curve: Iterable[dict[str, Any]], teacher_accuracy: float | None) -> int | None:
-    """Return the smallest size from which on the mean accuracy on synthetic texts is above the teacher's, if any."""
-    found = None
-    for row in sorted((row for row in curve if row["source"] == "synthetic"), key=lambda row: -row["size"]):
-        if teacher_accuracy is None or row["mean"] <= teacher_accuracy:
-            break
-        found = row["size"]
-    return found
 
 
 def run_evaluate(
@@ -123,26 +142,36 @@ def run_evaluate(
     task, language = Task.model_validate(facts["task"]), facts["language"]
     test = read_records(require_input(heldout / "test.parquet", "prepare"))
     truth = to_classes([record.label for record in test], task.label_names)
-    scorer = Scorer(truth, len(task.labels), params)
+    scorer = Scorer(truth, len(task.labels), params.confidence)
     teacher: dict[str, Any] = {"model": None, "accuracy": None, "macro_f1": None, "interval": None, "abstained": None}
     teacher["usage"] = {}
     teacher["note"] = "not asked (params.yaml: evaluate.zero_shot)"
+    answers_of_teacher = None
     if params.zero_shot:
-        said = asyncio.run(_ask_labels(task, language, test, recording, evaluated, teacher_params, budget, record_to))
+        texts = [record.text for record in test]
+        said = asyncio.run(
+            ask_zero_shot(texts, task, language, teacher_params, budget, recording, evaluated, record_to)
+        )
         if said is None:
             teacher["note"] = f"{recording.name} holds no zero-shot answers"
         else:
-            scores = scorer.score(to_classes(said["answers"], task.label_names))
-            teacher |= {"model": said["model"], **scores, "abstained": said["answers"].count(None), "note": ""}
-            teacher["usage"] = said["usage"]
-    students = {}
+            answers_of_teacher = to_classes(said.labels, task.label_names)
+            scores = scorer.score(answers_of_teacher)
+            teacher |= {"model": said.model, **scores, "abstained": said.labels.count(None), "note": ""}
+            teacher["usage"] = said.usage
+    students, finals = {}, {}
     for folder in trained:
         training = read_json(require_input(folder / "train.json", "train"))
-        student = training["student"]
-        students[student] = {**_evaluate_student(folder, task, test, scorer), "subset": training["subset"]}
-        students[student]["overtakes_teacher_at"] = overtakes_at(students[student]["curve"], teacher["accuracy"])
+        answered = _read_answers(folder, task, test)
+        kind = training["student"]
+        finals[kind] = answered.final
+        students[kind] = {
+            **score_student(answered, answers_of_teacher, scorer),
+            "subset": training["subset"],
+            "restarts": training["restarts"],
+        }
     evaluation = {
-        "schema_version": 1,
+        "schema_version": 2,
         "task": task.name,
         "language": language,
         "labels": task.label_names,
@@ -150,62 +179,21 @@ def run_evaluate(
         "confidence": params.confidence,
         "teacher": teacher,
         "students": students,
+        "pairs": [
+            {"students": [one, other], **scorer.compare(finals[one], finals[other])}
+            for one, other in combinations(finals, 2)
+        ],
     }
     _write_curves(evaluated / "curves.csv", students)
     with explained(evaluated / "journal", "write"):
         (evaluated / "journal").mkdir(exist_ok=True)  # DVC wants every output to be there, also where nothing was asked
     write_json(evaluated / "evaluation.json", evaluation)
     of_teacher = teacher["note"] if teacher["accuracy"] is None else f"{teacher['accuracy']:.1%}"
-    finals = ", ".join(f"{name} {of['final']['accuracy']:.1%}" for name, of in students.items())
-    log.info("test accuracy: teacher %s; %s", of_teacher, finals)
+    of_students = ", ".join(f"{name} {of['final']['accuracy']:.1%}" for name, of in students.items())
+    log.info("test accuracy: teacher %s; %s", of_teacher, of_students)
 
 
-async def _ask_labels(
-    task: Task,
-    language: str,
-    test: Sequence[Record],
-    recording: Path,
-    evaluated: Path,
-    params: TeacherParams,
-    budget: BudgetParams,
-    record_to: Path | None,
-) -> dict[str, Any] | None:
-    """Return the teacher's model, what asking it took, and its label for each test text, None for an abstention."""
-    check_target(record_to)
-    async with open_teacher(params, recording) as teacher:
-        if "zero-shot" not in teacher.models:
-            return None
-        requests = [
-            ChatRequest(f"zero-shot/{record.id}", "zero-shot", render("zero-shot", task=task, text=record.text), 0.0, 0)
-            for record in test
-        ]
-        plan = {
-            "instruction": task.instruction,
-            "labels": {label.name: label.description for label in task.labels},
-            "language": language,
-            "model": teacher.models["zero-shot"],
-            "revision": teacher.revision,
-            "prompts": {"zero-shot": prompt_hash("zero-shot")},
-        }
-        with open_journal(evaluated, "zero-shot", plan, teacher, record_to) as journal:
-            outcomes = await ask_all(requests, teacher, journal, params, budget, faults_of)
-            usage = ledger(journal.usage, budget)
-    answers = [_read_answer(outcomes[request.id], task, language) for request in requests]
-    return {"model": teacher.models["zero-shot"], "answers": answers, "usage": usage}
-
-
-def _read_answer(outcome: Outcome, task: Task, language: str) -> str | None:
-    if isinstance(outcome, Reply):
-        # A label in half an answer, or among thoughts, may be one that the whole answer goes on to deny.
-        if reply_faults(outcome):
-            return None
-        return read_label(answer_of(outcome.text)[0], task.labels, language)
-    if outcome.refused:
-        return None  # a text that the teacher will not look at is one that it has no label for
-    raise TeacherError(f"the teacher did not answer every test text: {outcome.cause}; run again to ask for the rest")
-
-
-def _evaluate_student(folder: Path, task: Task, test: Sequence[Record], scorer: Scorer) -> dict[str, Any]:
+def _read_answers(folder: Path, task: Task, test: Sequence[Record]) -> Answered:
     path = folder / "predictions.parquet"
     with explained(path, "read"):
         table = pq.read_table(path)
@@ -213,18 +201,18 @@ def _evaluate_student(folder: Path, task: Task, test: Sequence[Record], scorer: 
     n_texts = len(test)
     # A run's answers stand together, in the order of the test set.
     ids = [record.id for record in test] * (len(keys) // n_texts)
-    if table["id"].to_pylist() != ids or not set(table["label"].unique().to_pylist()) <= set(task.label_names):
+    if table["id"].to_pylist() != ids or not set(table["label"].unique().to_pylist()) <= {None, *task.label_names}:
         raise DataError(f"{path} answers another test set, or with other labels; run `polydistill train` again")
     answers = to_classes(table["label"].to_pylist(), task.label_names).reshape(-1, n_texts)
-    curves: dict[tuple[str, int], list[np.ndarray]] = {}
-    final: dict[str, Any] = {}
+    curve: dict[tuple[str, int], list[np.ndarray]] = {}
+    finals = []
     for (source, size, run), of_run in zip(keys[::n_texts], answers, strict=True):
         if run == FINAL:
-            final = {"size": size, **scorer.score(of_run)}
+            finals.append((size, of_run))
         else:
-            curves.setdefault((source, size), []).append(of_run)
-    curve = [curve_row(source, size, np.array(of_size), scorer) for (source, size), of_size in curves.items()]
-    return {"final": final, "curve": curve}
+            curve.setdefault((source, size), []).append(of_run)
+    ((size, final),) = finals
+    return Answered(size, final, {point: np.array(of_runs) for point, of_runs in curve.items()})
 
 
 def _write_curves(path: Path, students: dict[str, Any]) -> None:

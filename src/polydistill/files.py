@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,15 @@ from typing import Any
 import yaml
 
 from polydistill.errors import DataError
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads 2e-05 as a number, as YAML 1.2, JSON and DVC do; PyYAML keeps to YAML 1.1, where that is a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?([0-9]+|[0-9]*\.[0-9]+)[eE][-+]?[0-9]+\Z"), list("-+.0123456789")
+)
 
 
 @contextmanager
@@ -122,7 +132,7 @@ def read_yaml(path: Path) -> Any:
         DataError: If the file is missing, unreadable or no YAML; the message names the line.
     """
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.load(read_text(path), Loader=_Loader)
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise DataError(f"{path}:{line}: not YAML ({exc.problem})") from exc

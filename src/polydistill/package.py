@@ -35,10 +35,15 @@ SERVING = (
     "files.py",
     "language.py",
     "params.py",
+    "prompts",
     "relatives.yaml",
     "students",
+    "task.py",
+    "text.py",
     "traffic.py",
 )
+SERVED_WITH = {"linear": "serve", "encoder": "serve-encoder", "lora": "serve-lora"}
+"""The extra that a service needs, by the kind of the winner."""
 # BentoML writes the time of the build; in its place stands one that is the same for the same content.
 CREATION_TIME = "1970-01-01T00:00:00+00:00"
 
@@ -77,15 +82,15 @@ def _foreign(value: object) -> str:
     return re.sub(r"[\\`*\[\]<>&|~#!]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(value).split()))
 
 
-def pinned_requirements(root: str = "polydistill[serve]") -> list[str]:
-    """Return `name==version` of all that `root` needs, itself left out, as it is installed here.
+def pinned_requirements(*roots: str) -> list[str]:
+    """Return `name==version` of all that extras of polydistill need, as it is installed here.
 
     Raises:
         MissingExtraError: If something is not installed.
     """
     pins: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
-    waiting = [Requirement(root)]
+    waiting = [Requirement(f"polydistill[{','.join(roots)}]")]
     while waiting:
         requirement = waiting.pop()
         for extra in ("", *requirement.extras):
@@ -96,7 +101,7 @@ def pinned_requirements(root: str = "polydistill[serve]") -> list[str]:
                 found = metadata.distribution(requirement.name)
             except metadata.PackageNotFoundError as exc:
                 needed = f"{requirement.name} is not installed, which the service needs"
-                raise MissingExtraError(f"{needed}; run `pip install 'polydistill[serve]'`") from exc
+                raise MissingExtraError(f"{needed}; run: pip install 'polydistill[{','.join(roots)}]'") from exc
             pins[found.name] = f"{found.name}=={found.version}"
             needed_by_it = map(Requirement, found.requires or [])
             waiting += [r for r in needed_by_it if r.marker is None or r.marker.evaluate({"extra": extra})]
@@ -128,7 +133,8 @@ def run_package(winners: Path, cards: Path, bento: Path, params: PackageParams) 
             shutil.copytree(winners / cell / "model", context / "winners" / cell / "model")
             shutil.copyfile(winners / cell / "winner.json", context / "winners" / cell / "winner.json")
         (context / "README.md").write_text(model_card(params.name, told), encoding="utf-8")
-        (context / "requirements.txt").write_text("\n".join(pinned_requirements()) + "\n", encoding="utf-8")
+        needed = sorted({SERVED_WITH[card.winner.student] for card in told})
+        (context / "requirements.txt").write_text("\n".join(pinned_requirements(*needed)) + "\n", encoding="utf-8")
         (context / "bentofile.yaml").write_text(yaml.safe_dump(_bentofile()), encoding="utf-8")
         version = digest(context)[:16]
         shutil.copytree(_build(context, params.name, version, Path(scratch, "home")), folder, dirs_exist_ok=True)

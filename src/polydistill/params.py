@@ -14,9 +14,9 @@ from polydistill.files import read_yaml
 CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*/[A-Za-z0-9-]+$")]
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
-StudentKind = Literal["linear"]
+StudentKind = Literal["linear", "encoder", "lora", "icl"]
 
-ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored", "monitored-traffic")
+ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored", "monitored-traffic", "ablations")
 """The folders of work/ that hold all cells; the others are named after tasks."""
 
 
@@ -148,7 +148,9 @@ class LeakParams(NearParams):
 class PrepareParams(Section):
     """Section `prepare`."""
 
-    seeds_per_label: int = Field(ge=1, description="Human examples a label that guide generation; more are left out.")
+    seeds_per_label: int = Field(
+        ge=0, description="Human examples a label that guide generation; further ones only validate students."
+    )
     allow_leaks: list[CellName] = Field(
         description="Cells whose test texts may stand among the seeds, and be given away by what `filter` keeps; "
         "anywhere else that stops the run."
@@ -321,6 +323,12 @@ def _action(value: Any) -> Any:
     return "off" if value is False else value  # YAML reads a bare off as false
 
 
+def _switch(value: Any) -> Any:
+    return (
+        {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    )  # as YAML reads on and off
+
+
 class GateParams(Section):
     """A gate of `measure.gates`."""
 
@@ -357,39 +365,178 @@ class MeasureParams(Section):
 
 
 class LinearParams(Section):
-    """Section `train.linear`: TF-IDF of character and word n-grams into logistic regression."""
+    """Section `train.linear`: naive Bayes and ridge regression on n-grams; of lists cross-validation chooses one."""
 
-    max_char_ngram: int = Field(ge=2, le=8, description="Longest character n-gram, within words; the shortest is 2.")
+    max_char_ngram: list[Annotated[int, Field(ge=2, le=8)]] = Field(
+        min_length=1, description="Longest character n-gram, within words; the shortest is 2. Candidates."
+    )
     max_word_ngram: int = Field(ge=1, le=3, description="Longest word n-gram.")
-    inverse_regularization: float = Field(gt=0, description="C of the logistic regression; smaller is stronger.")
+    class_weight: list[Literal["none", "balanced"]] = Field(
+        min_length=1,
+        description="What counts the same in training: each text, `none`, or each label, `balanced`. Candidates.",
+    )
+    regularization: list[Annotated[float, Field(ge=0.001, le=1000)]] = Field(
+        min_length=1, description="Penalty of the ridge regression; larger is stronger. Candidates."
+    )
+    folds: int = Field(
+        ge=2,
+        le=20,
+        description="Folds of the cross-validation inside the training texts, fewer where a label has fewer texts. It "
+        "chooses among candidates, the first where no label has two texts, and calibrates probabilities.",
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for name in ("max_char_ngram", "class_weight", "regularization"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names one more than once: {', '.join(map(str, values))}")
+        return self
+
+
+class EncoderParams(Section):
+    """Section `train.encoder`: a Hugging Face encoder, fine-tuned."""
+
+    model: str = Field(min_length=1, description="Sequence classifier: a name at the Hugging Face hub, or a folder.")
+    revision: str | None = Field(
+        pattern=r"^[0-9a-f]{40}$", description="Commit at the hub, which a name needs; null for a folder."
+    )
+    max_tokens: int = Field(ge=8, le=8192, description="Longer texts are cut (tokens).")
+    epochs: int = Field(ge=1, le=1000, description="Most passes through the training texts.")
+    min_steps: int = Field(
+        ge=0, description="Few texts are passed through more often, until there are so many steps; 0: off."
+    )
+    batch_size: int = Field(ge=1, le=4096, description="Texts at once; halved where the memory does not suffice.")
+    accumulate: int = Field(ge=1, le=1024, description="Batches whose gradients make one step.")
+    learning_rate: float = Field(gt=0, description="Largest learning rate, that of the new head.")
+    layer_decay: float | None = Field(
+        gt=0, le=1, description="Factor on the learning rate from each layer to the one below; null: the same for all."
+    )
+    warmup: float = Field(
+        ge=0, lt=1, description="Share of the steps in which the learning rate rises; then it falls to 0."
+    )
+    weight_decay: float = Field(ge=0, lt=1, description="Decay of the weight matrices, in each step.")
+    label_smoothing: float = Field(ge=0, lt=1, description="Probability taken from the label for all labels; 0: off.")
+    r_drop: float = Field(
+        ge=0,
+        description="Weight of R-Drop, by which two passes with other units dropped are to agree; 0: off, half the "
+        "work.",
+    )
+    held_out: float = Field(
+        ge=0,
+        lt=1,
+        description="Share of each label's training texts that is held out to stop by, where every label has enough; "
+        "0: off.",
+    )
+    patience: int | None = Field(
+        ge=1,
+        description="The training stops when so many epochs after the warm-up brought nothing on held-out texts; "
+        "null: it never does.",
+    )
+    restarts: int = Field(
+        ge=0, le=10, description="Most new attempts, with half the learning rate, where a training collapsed; 0: off."
+    )
+    length_buckets: bool = Field(description="Whether texts of like length make a batch.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        description="`auto`: bf16 on a GPU that has it, else fp32; fp32 uses TF32 where there is one."
+    )
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+        description="torch.compile; `auto`: on a GPU in long trainings."
+    )
+    serve: Literal["int8", "fp32"] = Field(
+        description="What the saved student answers with; int8 gives way to fp32 where the two do not agree."
+    )
+
+
+class LoraParams(Section):
+    """Section `train.lora`: an instruction-tuned causal LM with low-rank adapters."""
+
+    model: str = Field(min_length=1, description="Causal LM: a name at the Hugging Face hub, or a folder.")
+    revision: str | None = Field(
+        pattern=r"^[0-9a-f]{40}$", description="Commit at the hub, which a name needs; null for a folder."
+    )
+    rank: int = Field(ge=1, le=1024, description="Rank of the adapters.")
+    alpha: float = Field(gt=0, description="Weight of the adapters, times the rank.")
+    dropout: float = Field(ge=0, lt=1, description="Share of the adapters' inputs that is left out in training.")
+    target_modules: list[str] = Field(min_length=1, description="Names of the modules that get an adapter.")
+    epochs: int = Field(ge=1, le=1000, description="Passes through the training texts.")
+    batch_size: int = Field(ge=1, le=4096, description="Texts at once; halved where the memory does not suffice.")
+    accumulate: int = Field(ge=1, le=1024, description="Batches whose gradients make one step.")
+    learning_rate: float = Field(gt=0, description="Largest learning rate.")
+    warmup: float = Field(
+        ge=0, lt=1, description="Share of the steps in which the learning rate rises; then it falls to 0."
+    )
+    held_out: float = Field(
+        ge=0, lt=1, description="Share of each label's training texts kept back to stop by, where `patience` is set."
+    )
+    patience: int | None = Field(
+        ge=1,
+        description="The training stops when so many epochs brought nothing on texts kept back; null: it never does, "
+        "and learns from all texts.",
+    )
+    max_tokens: int = Field(ge=8, le=8192, description="Longer texts are cut (tokens).")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        description="Of the base model; `auto`: bf16 on a GPU that has it, else fp32."
+    )
+    four_bit: bool = Field(description="Whether the base model is held in 4 bits; needs a GPU and bitsandbytes.")
+    gradient_checkpointing: bool = Field(
+        description="Whether to compute again what a long text's gradients need, instead of keeping it; less memory, "
+        "several times the work."
+    )
+
+
+class IclParams(Section):
+    """Section `train.icl`: examples in front of a served LLM."""
+
+    shots: int = Field(ge=1, le=1_000, description="Most examples in a prompt.")
+    choose: Literal["random", "similar"] = Field(
+        description="`random`: the same for all texts, as many of each label as can be, as in the paper; `similar`: "
+        "those most like the text."
+    )
+    teacher: TeacherParams | None = Field(
+        description="The LLM to ask, with the keys of section `teacher`; null: the teacher itself."
+    )
+
+
+TrainSource = Literal["synthetic", "human", "mixed"]
 
 
 class TrainParams(Section):
     """Section `train`."""
 
     students: list[StudentKind] = Field(min_length=1, description="Kinds of student to train.")
-    sources: list[Literal["synthetic", "human"]] = Field(
+    sources: list[TrainSource] = Field(
         min_length=1,
-        description="What the curves train on; `human` is passed over in cells without human.csv.",
+        description="What the curves train on: `synthetic`, `human` or half of each, `mixed`; the last two are passed "
+        "over in cells without human.csv.",
     )
     sizes: list[Annotated[int, Field(ge=2)]] = Field(
         min_length=1,
-        description="Training sizes of the curves (texts); sizes above what there is are passed over.",
+        description="Training sizes of the curves (texts); sizes above what there is, or of less than two texts a "
+        "label, are passed over.",
     )
     runs: int = Field(ge=1, le=10_000, description="Trainings per source and size, each on a subsample of its own.")
+    jobs: int | None = Field(
+        ge=1, le=1024, description="Trainings at once; null: as many as the cores, or the memory of the GPU, allow."
+    )
     subset: Literal["random", "diverse", "representative"] = Field(
-        description="How subsamples of both sources are chosen, label by label: `random`; `diverse`: texts unlike each "
+        description="How subsamples of all sources are chosen, label by label: `random`; `diverse`: texts unlike each "
         "other; `representative`: texts that stand for the others."
     )
     seed: int = Field(ge=0, le=MAX_SEED, description="Draws the subsamples.")
-    linear: LinearParams = Field(description="Settings of the linear student.")
+    linear: LinearParams | None = Field(description="Settings of the linear student.")
+    encoder: EncoderParams | None = Field(description="Settings of the encoder student.")
+    lora: LoraParams | None = Field(description="Settings of the LoRA student.")
+    icl: IclParams | None = Field(description="Settings of the in-context student.")
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _fits_together(self) -> Self:
         for name in ("students", "sources"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} names one more than once: {', '.join(map(str, values))}")
+        if missing := [kind for kind in self.students if getattr(self, kind) is None]:
+            raise ValueError(f"students names {', '.join(missing)}, so train.{missing[0]} is needed")
         return self
 
 
@@ -398,14 +545,15 @@ class EvaluateParams(Section):
 
     zero_shot: bool = Field(description="Whether the teacher classifies the test texts too, for comparison.")
     confidence: float = Field(gt=0, lt=1, description="Level of the intervals.")
-    bootstrap_samples: int = Field(ge=100, description="Resamples behind each interval.")
-    seed: int = Field(ge=0, le=MAX_SEED, description="Draws the resamples.")
 
 
 class SelectParams(Section):
     """Section `select`."""
 
     metric: Literal["accuracy", "macro_f1"] = Field(description="The validation score that decides.")
+    confidence: float = Field(
+        gt=0, lt=1, description="How sure it must be that one student is better; else the cheaper to serve is chosen."
+    )
 
 
 class PackageParams(Section):
@@ -508,10 +656,12 @@ def _with_nulls(model: type[BaseModel], content: Any) -> Any:
         return content
     whole = dict(content)
     for name, field in model.model_fields.items():
-        if type(None) in get_args(field.annotation):
+        kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not type(None)]
+        may_lack = type(None) in get_args(field.annotation)
+        if may_lack:
             whole.setdefault(name, None)
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            whole[name] = _with_nulls(field.annotation, whole.get(name, {}))
+        if isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel) and not (may_lack and whole[name] is None):
+            whole[name] = _with_nulls(kinds[0], whole.get(name, {}))
     return whole
 
 

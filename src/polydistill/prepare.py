@@ -53,6 +53,7 @@ class Splits:
     seeds: list[Row]
     human: list[Row]
     test: list[Row]
+    spare: list[Row] = field(default_factory=list)
     removed: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -155,25 +156,34 @@ def clean(
     where = f"{seeds[0].file}: " if seeds else ""
     for label in labels:
         of_label = [row for row in seeds if row.label == label]
-        splits.seeds += _choose_seeds(of_label, label, where, in_test, params.seeds_per_label, splits, allow_leaks)
+        chosen = _choose_seeds(of_label, label, where, in_test, params.seeds_per_label, splits, allow_leaks)
+        splits.seeds += chosen
+        splits.spare += [row for row in of_label if row not in chosen and fold(row.text) not in in_test]
+    splits.spare = _without_leaks(splits.spare, test, params.test_leak, splits)
     human = _without(human, in_test, "stands in the test set", splits)
-    human = _without(human, {fold(row.text): row for row in splits.seeds}, "stands among the seeds", splits)
+    every_seed = {fold(row.text): row for row in [*splits.seeds, *splits.spare]}
+    human = _without(human, every_seed, "stands among the seeds", splits)
     human = _without(human, {}, "repeated in the file", splits)
     splits.human = _without_leaks(human, test, params.test_leak, splits)
+    _warn_of_leaks(test, params.test_leak, splits)
     return splits
 
 
-def _without_leaks(human: list[Row], test: list[Row], params: LeakParams, splits: Splits) -> list[Row]:
-    """Leave out the human texts that give a test text away, and warn of seeds that do."""
+def _warn_of_leaks(test: list[Row], params: LeakParams, splits: Splits) -> None:
+    """Warn of seeds that give a test text away."""
     tests = [row.text for row in test]
     for i, leak in find_leaks([row.text for row in splits.seeds], tests, params).items():
         if fold(splits.seeds[i].text) != fold(tests[leak.test]):  # else it has been said
             verb = "" if leak.how == "holds" else "is "
             splits.warnings.append(f"{splits.seeds[i].place}: this seed {verb}{leak.how} {test[leak.test].place}")
-    leaks = find_leaks([row.text for row in human], tests, params)
+
+
+def _without_leaks(rows: list[Row], test: list[Row], params: LeakParams, splits: Splits) -> list[Row]:
+    """Leave out the rows that give a test text away."""
+    leaks = find_leaks([row.text for row in rows], [row.text for row in test], params)
     for i, leak in leaks.items():
-        splits.removed.append(_removed(human[i], "gives a test text away", test[leak.test]))
-    return [row for i, row in enumerate(human) if i not in leaks]
+        splits.removed.append(_removed(rows[i], "gives a test text away", test[leak.test]))
+    return [row for i, row in enumerate(rows) if i not in leaks]
 
 
 def _choose_seeds(
@@ -244,8 +254,8 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
     Args:
         task_folder: Holds task.yaml and a folder a language with seeds.csv, test.csv and, optionally, human.csv.
         language: BCP 47 tag, one of the task's languages.
-        prepared: Folder to write: seeds.parquet, human.parquet, questions.parquet (test texts without labels),
-            prepare.json.
+        prepared: Folder to write: seeds.parquet, spare.parquet (those beyond `seeds_per_label`, which guide nothing),
+            human.parquet, questions.parquet (test texts without labels), prepare.json.
         heldout: Folder to write: test.parquet, the labelled test set, which `evaluate` alone may read.
         params: Section `prepare` of params.yaml.
 
@@ -277,10 +287,12 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
     def records(rows: list[Row], origin: Origin) -> list[Record]:
         return [Record(r.text, r.label, language, origin, Source(file=r.file.name, line=r.line)) for r in rows]
 
-    seeds, human, test = records(splits.seeds, "seed"), records(splits.human, "human"), records(splits.test, "human")
+    seeds, spare = records(splits.seeds, "seed"), records(splits.spare, "seed")
+    human, test = records(splits.human, "human"), records(splits.test, "human")
     with new_folder(heldout) as apart, new_folder(prepared) as out:
         write_records(apart / "test.parquet", test)
         write_records(out / "seeds.parquet", seeds)
+        write_records(out / "spare.parquet", spare)
         write_records(out / "human.parquet", human)
         write_rows(
             out / "questions.parquet", [{"id": r.id, "text": r.text, "language": r.language} for r in test], QUESTION
@@ -299,9 +311,10 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
         log.warning("%s", warning)
     for (file, reason), n in Counter((row["file"], row["reason"]) for row in splits.removed).items():
         log.info("%s: left out %d texts, each %s", file, n, reason)
-    spare = len(read["seeds"]) - len(seeds) - sum(row["file"] == "seeds.csv" for row in splits.removed)
     if spare:
-        log.info("seeds.csv: %d texts beyond the first %d of their label are not used", spare, params.seeds_per_label)
+        log.info(
+            "seeds.csv: %d texts beyond the first %d of their label guide nothing", len(spare), params.seeds_per_label
+        )
     log.info("%d seeds, %d human texts, %d test texts", len(seeds), len(human), len(test))
 
 

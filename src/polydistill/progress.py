@@ -43,12 +43,14 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _lines(description: str) -> Callable[[int, int], None]:
-    told = time.monotonic()
+    started = told = time.monotonic()
 
     def tell(done: int, total: int) -> None:
         nonlocal told
-        if time.monotonic() - told >= _LINE_EVERY_S:
-            told = time.monotonic()
-            log.info("%s: %d of %d", description, done, total)
+        now = time.monotonic()
+        if now - told >= _LINE_EVERY_S:
+            told = now
+            left = (now - started) / done * (total - done) if done else 0.0
+            log.info("%s: %d of %d%s", description, done, total, f", about {left:.0f} s left" if done else "")
 
     return tell

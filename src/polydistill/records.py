@@ -154,3 +154,13 @@ def read_samples(path: Path) -> list[Sample]:
     """Read a Parquet table of generated texts."""
     rows = read_rows(path, SAMPLE)
     return [Sample(to_record(row), row["decision"], row["verdict_reason"] or "") for row in rows]
+
+
+def read_validation(prepared: Path) -> tuple[list[Record], list[Record]]:
+    """Return the human texts by which students are compared, and those by which one may stop its training.
+
+    The seeds that guide the teacher are for comparing, the spare ones for stopping; where no seed guides it, the spare
+    ones are for comparing.
+    """
+    seeds, spare = read_records(prepared / "seeds.parquet"), read_records(prepared / "spare.parquet")
+    return (seeds, spare) if seeds else (spare, [])

@@ -15,6 +15,7 @@ from polydistill.summary import (
     MINUS,
     NONE,
     SPACE,
+    Row,
     between,
     duration,
     headline,
@@ -25,6 +26,7 @@ from polydistill.summary import (
     summarise,
     whole,
 )
+from polydistill.verdict import holm
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +60,49 @@ def overtaking_sentence(card: Card) -> str:
     )
 
 
-def certainty_sentence(card: Card) -> str:
-    """Return whether the teacher's score lies in the winner's interval; nothing without a difference to judge."""
-    teacher, interval = card.teacher.accuracy, card.winning.final.interval.accuracy
-    if teacher is None or teacher == card.winning.final.accuracy:
+def certainty_sentence(card: Card, row: Row) -> str:
+    """Return whether the gap to the teacher is beyond chance, and what the test set could have shown."""
+    beside = card.winning.against_teacher
+    if beside is None or row.p_value is None:
         return ""
-    name = f"{_level(card)} interval of the final student ({between(interval)}{SPACE}%)"
-    if interval[0] <= teacher <= interval[1]:
-        chance = f"on {card.counts.test:,} test texts the difference may be chance"
-        return f"The teacher's score lies inside the {name}: {chance}."
-    return f"The teacher's score lies outside the {name}."
+    bounds = f"{_level(card)} interval {points(beside.interval[0])} to {points(beside.interval[1])}"
+    chance = "is beyond chance" if row.beyond_chance else "may be chance"
+    told = (
+        f"On the same {card.counts.test:,} test texts the final student is {points(beside.difference)} points from the "
+        f"teacher ({bounds}), which {chance} (p {_p(row.p_value)}, for all comparisons of the task)."
+    )
+    if beside.detectable_gap is None:
+        return f"{told} So few texts could hardly have shown any gap."
+    gap = f"{100 * beside.detectable_gap:.1f}"
+    return f"{told} A true gap of {gap} points so many texts would have shown four times out of five."
+
+
+def break_even_sentence(card: Card) -> str:
+    """Return within which bounds the winner breaks even with the teacher; nothing where it cannot be told."""
+    found = card.winning.break_even
+    return f"Break-even: {found.told}." if found else ""
+
+
+def confirmation_sentence(card: Card) -> str:
+    """Return whether the test texts confirm the choice of the winner; nothing where it had no rival."""
+    winner = card.winner.student
+    pairs = [pair for pair in card.pairs if winner in pair.students]
+    if not pairs:
+        return ""
+    adjusted = holm([pair.p_value for pair in pairs])
+    better = [
+        f"{next(kind for kind in pair.students if kind != winner)} ({points(-pair.seen_from(winner))} points)"
+        for pair, p_value in zip(pairs, adjusted, strict=True)
+        if pair.seen_from(winner) < 0 and p_value < 1 - card.confidence
+    ]
+    if better:
+        return f"The test texts do not confirm the choice: there {' and '.join(better)} did better, beyond chance."
+    return "The test texts confirm the choice: there no other student did better beyond chance."
+
+
+def _p(value: float) -> str:
+    shown = p_value(value)
+    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def _level(card: Card) -> str:
@@ -244,6 +279,7 @@ def render(cards: Sequence[Card]) -> str:
         tasks=tasks,
         overviews={name: _overview(name, of_task) for name, of_task in tasks.items() if len(of_task) > 1},
         cells={card.name: card for card in cards},
+        rows=dict(zip((card.name for card in cards), summary.rows, strict=True)),
         spent=total(spents),
         uncounted=[known_as for name, known_as in COUNTED.items() if name not in counted(spents)],
         judge_rejects=judge_rejects(cards),
@@ -292,7 +328,9 @@ def _environment() -> Environment:
     environment.globals.update(
         overtaking=overtaking,
         overtaking_sentence=overtaking_sentence,
+        break_even_sentence=break_even_sentence,
         certainty_sentence=certainty_sentence,
+        confirmation_sentence=confirmation_sentence,
         counting_sentence=counting_sentence,
         worst_first=worst_first,
         verdict_sentence=verdict_sentence,

@@ -1,4 +1,4 @@
-"""How the trainings of a student are written down: a row a run with its score, and its answers to the test texts."""
+"""How the trainings of a student are written down: a row a run with its score, its texts, and its answers."""
 
 import pyarrow as pa
 
@@ -6,8 +6,19 @@ FINAL = -1
 """The number of the run that trains on all accepted synthetic texts; runs of the curves count from 0."""
 
 _RUN = [("source", pa.string()), ("size", pa.int32()), ("run", pa.int32()), ("seed", pa.int64())]
+# `training` is JSON: what the student tells of its training, such as its epochs.
 SCORES = pa.schema(
-    [*_RUN, ("split", pa.string()), ("n", pa.int32()), ("accuracy", pa.float64()), ("macro_f1", pa.float64())]
+    [
+        *_RUN,
+        ("split", pa.string()),
+        ("n", pa.int32()),
+        ("accuracy", pa.float64()),
+        ("macro_f1", pa.float64()),
+        ("training", pa.string()),
+    ]
 )
-# A row a run and test text, in the order of questions.parquet; train never sees the labels of these texts.
+# A row a run: the ids of the texts that it learned from.
+SUBSAMPLES = pa.schema([*_RUN, ("ids", pa.list_(pa.string()))])
+# A row a run and text: validation.parquet has the validation texts, predictions.parquet the test texts in the order of
+# questions.parquet; train never sees the labels of these.
 PREDICTIONS = pa.schema([*_RUN, ("id", pa.string()), ("label", pa.string())])

@@ -14,6 +14,7 @@ from rich.text import Text
 from polydistill.cell import Card, Facts, Interval
 from polydistill.errors import DataError
 from polydistill.files import read_json, require_input
+from polydistill.verdict import holm
 from polydistill.workspace import Cell
 
 MINUS = "\N{MINUS SIGN}"
@@ -22,7 +23,11 @@ NONE = "\N{EN DASH}"
 
 
 class Row(Facts):
-    """A cell; the student is the winner, trained on all accepted texts. `gap` is student less teacher."""
+    """A cell; the student is the winner, trained on all accepted texts. `gap` is student less teacher.
+
+    `p_value` is that of the gap being chance, adjusted for all comparisons of students with the teacher in the
+    languages of the task (Holm); `beyond_chance`: whether that is rarer than the confidence allows.
+    """
 
     task: str
     language: str
@@ -32,6 +37,8 @@ class Row(Facts):
     student_accuracy: float
     student_interval: Interval
     gap: float | None
+    p_value: float | None
+    beyond_chance: bool
     overtakes_teacher_at: int | None
     accepted: int
     generated: int
@@ -51,19 +58,37 @@ class Mean(Facts):
 class Summary(Facts):
     """What summary.json holds."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     rows: list[Row]
     means: list[Mean]
 
 
 def summarise(cards: Sequence[Card]) -> Summary:
     """Return a row a card, in the order of the cards, and the means of the tasks with several languages."""
-    rows = [_row(card) for card in cards]
+    adjusted = adjusted_p_values(cards)
+    rows = [_row(card, adjusted.get((card.name, card.winner.student))) for card in cards]
     by_task = {row.task: [other for other in rows if other.task == row.task] for row in rows}
     return Summary(rows=rows, means=[_mean(task, of_task) for task, of_task in by_task.items() if len(of_task) > 1])
 
 
-def _row(card: Card) -> Row:
+def adjusted_p_values(cards: Sequence[Card]) -> dict[tuple[str, str], float]:
+    """Return the p-value of each comparison of a student with the teacher, adjusted for all those of the task.
+
+    The keys are cell and kind of student.
+    """
+    adjusted: dict[tuple[str, str], float] = {}
+    for task in dict.fromkeys(card.task.name for card in cards):
+        found = {
+            (card.name, kind): student.against_teacher.p_value
+            for card in cards
+            for kind, student in card.students.items()
+            if card.task.name == task and student.against_teacher
+        }
+        adjusted |= dict(zip(found, holm(list(found.values())), strict=True))
+    return adjusted
+
+
+def _row(card: Card, p_value: float | None) -> Row:
     final, teacher = card.winning.final, card.teacher.accuracy
     return Row(
         task=card.task.name,
@@ -74,6 +99,8 @@ def _row(card: Card) -> Row:
         student_accuracy=final.accuracy,
         student_interval=final.interval.accuracy,
         gap=_gap(final.accuracy, teacher),
+        p_value=p_value,
+        beyond_chance=p_value is not None and p_value < 1 - card.confidence,
         overtakes_teacher_at=card.winning.overtakes_teacher_at,
         accepted=card.counts.accepted,
         generated=card.counts.generated,
@@ -115,6 +142,11 @@ def points(gap: float | None) -> str:
 def between(interval: Interval) -> str:
     """Return an interval of shares as "81.0–87.4"."""
     return f"{100 * interval[0]:.1f}\N{EN DASH}{100 * interval[1]:.1f}"
+
+
+def between_whole(interval: Interval) -> str:
+    """Return an interval of shares as "81–87", for where there is little room."""
+    return f"{100 * interval[0]:.0f}\N{EN DASH}{100 * interval[1]:.0f}"
 
 
 def whole(number: int | None) -> str:
@@ -171,11 +203,12 @@ def _result(rows: Sequence[Row]) -> str:
     student = statistics.fmean(row.student_accuracy for row in scored)
     if len(scored) == 1:
         verdict = "is more accurate" if ahead else "is not more accurate"
-        return f"The student {verdict} than its teacher: {percent(student)} against {percent(teacher)}."
-    clear = sum(row.student_interval[0] > (row.teacher_accuracy or 0) for row in scored)
+        chance = "beyond chance" if scored[0].beyond_chance else "which may be chance"
+        return f"The student {verdict} than its teacher: {percent(student)} against {percent(teacher)}, {chance}."
+    clear = sum(row.beyond_chance and row.gap > 0 for row in scored if row.gap is not None)
     return (
-        f"In {ahead} of {len(scored)} {unit} the student is more accurate than its teacher, in {clear} with its whole "
-        f"interval; on average {percent(student)} against {percent(teacher)}."
+        f"In {ahead} of {len(scored)} {unit} the student is more accurate than its teacher, in {clear} beyond chance; "
+        f"on average {percent(student)} against {percent(teacher)}."
     )
 
 
@@ -204,8 +237,8 @@ def summary_table(report: Path) -> Table:
                 f"{row.language_name} {row.language}",
                 percent(row.teacher_accuracy),
                 percent(row.student_accuracy),
-                between(row.student_interval),
-                _styled(row.gap),
+                between_whole(row.student_interval),
+                _styled(row.gap, "*" if row.beyond_chance else ""),
                 overtaking(row),
                 f"{row.accepted}/{row.generated}",
                 row.winner,
@@ -214,7 +247,9 @@ def summary_table(report: Path) -> Table:
             scores = percent(mean.teacher_accuracy), percent(mean.student_accuracy)
             _add(table, f"mean of {mean.languages}", *scores, "", _styled(mean.gap), style="dim")
         table.add_section()
-    table.caption, table.caption_justify = headline(summary.rows).replace(SPACE, ""), "left"
+    told = [headline(summary.rows).replace(SPACE, "")]
+    told += ["* beyond chance"] if any(row.beyond_chance for row in summary.rows) else []
+    table.caption, table.caption_justify = "\n".join(told), "left"
     return table
 
 
@@ -233,8 +268,8 @@ def stops(cells: Iterable[Cell]) -> list[str]:
     return lines
 
 
-def _styled(gap: float | None) -> Text:
-    return Text(points(gap), style="" if not gap else "green" if gap > 0 else "yellow")
+def _styled(gap: float | None, mark: str = "") -> Text:
+    return Text(points(gap) + mark, style="" if not gap else "green" if gap > 0 else "yellow")
 
 
 def _add(table: Table, *cells: str | Text, style: str = "") -> None:

@@ -54,6 +54,10 @@ class Cell:
         """Where one kind of student stands after training."""
         return self.room("trained") / student
 
+    def finished(self, student: str) -> Path:
+        """What came of each training of one kind of student: it outlives a run that is ended, and DVC's own care."""
+        return self.room("finished") / student
+
     def gathered(self, name: str) -> Path:
         """The cell's folder among those of all cells: winners, cards. Steps over all cells depend on these."""
         return self.root / "work" / name / self.task / self.language

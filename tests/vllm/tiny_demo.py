@@ -35,7 +35,6 @@ SETTINGS: dict[str, Any] = {
     "generate": {"texts_per_label": 20, "texts_per_request": 5, "top_up": 1.0},
     "measure": {"max_texts": 40},
     "train": {"sizes": [10, 20], "runs": 3},
-    "evaluate": {"bootstrap_samples": 100},
 }
 
 

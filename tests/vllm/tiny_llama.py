@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from polydistill.labelling import label_request
 from polydistill.prompts import Purpose, render
 from polydistill.task import Label, Task, language_name, load_task
 
@@ -117,9 +118,19 @@ class Lessons:
         return self._render("revise", language, label=label, texts=texts), _json({"verdicts": verdicts})
 
     def zero_shot(self, language: str, label: Label) -> Chat:
-        """Ask for the label of a text."""
+        """Ask for the label of a text, half of the time with examples before it."""
+        pairs = [(self.random.choice(self.texts[language, name].seeds), name) for name in self.task.label_names]
+        examples = self.random.sample(pairs, self.random.choice([0, 0, 2, 4]))
         texts = self.texts[language, label.name]
-        return self._render("zero-shot", language, text=self.random.choice(texts.seeds + texts.others)), label.name
+        request = label_request(
+            "icl" if examples else "zero-shot",
+            self.random.choice(texts.seeds + texts.others),
+            examples,
+            self.task,
+            language,
+            structured=True,
+        )
+        return request.content, _json({"label": label.name})
 
     def _render(self, purpose: Purpose, language: str, **values: object) -> str:
         shared = {"task": self.task, "language": language, "language_name": language_name(language)}

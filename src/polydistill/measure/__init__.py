@@ -25,7 +25,7 @@ from polydistill.measure.sampling import CONFIDENCE, matched, sample
 from polydistill.measure.tokens import tokens
 from polydistill.measure.twosample import pair_folds, similarities, tell_apart
 from polydistill.params import MeasureParams
-from polydistill.records import REJECTED, Record, read_records, read_rows
+from polydistill.records import REJECTED, Record, read_records, read_rows, read_validation
 
 __all__ = ["run_measure"]
 
@@ -223,7 +223,7 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
     human, compared_with = read_records(prepared / "human.parquet"), "human"
     seeds = read_records(prepared / "seeds.parquet")
     if not human:
-        human, compared_with = seeds, "seed"
+        human, compared_with = read_validation(prepared)[0], "seed"
     task = facts["task"]
     cell = f"{task['name']}/{facts['language']}"
     if not {r.label for r in accepted} & {r.label for r in human}:

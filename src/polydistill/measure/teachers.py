@@ -24,7 +24,7 @@ from polydistill.params import LinearParams
 from polydistill.progress import progress
 from polydistill.records import Record, read_records
 from polydistill.scores import interval, macro_f1, resample_counts, to_classes
-from polydistill.students import LinearStudent
+from polydistill.students.linear import LinearStudent
 from polydistill.text import fold
 
 log = logging.getLogger(__name__)

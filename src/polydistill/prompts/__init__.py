@@ -13,7 +13,10 @@ from typing import Any, Literal
 
 import jinja2
 
-Purpose = Literal["generate", "revise", "zero-shot", "canary", "facets"]
+Purpose = Literal["generate", "revise", "zero-shot", "canary", "facets", "classify", "icl"]
+
+# The same question, with examples before it.
+_TEMPLATES: dict[Purpose, str] = {"icl": "zero-shot"}
 
 # What json.dumps leaves as it is, and still ends a line somewhere, cannot be seen, or cannot be sent.
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -31,7 +34,7 @@ def prompt_hash(purpose: Purpose) -> str:
 
 @cache
 def _template(purpose: Purpose) -> tuple[jinja2.Template, str]:
-    text = resources.files(__package__).joinpath(f"{purpose}.j2").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath(f"{_TEMPLATES.get(purpose, purpose)}.j2").read_text(encoding="utf-8")
     # A prompt is plain text, so nothing is escaped.
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,

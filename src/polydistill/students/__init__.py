@@ -1,21 +1,52 @@
-"""Students, the small classifiers, behind one contract; each kind in a file of its own."""
+"""Students, the small classifiers, behind one contract; each kind in a file of its own, imported where it is wanted."""
 
+import importlib
 from pathlib import Path
+from typing import Any, get_args
 
-from polydistill.errors import DataError
+from polydistill.errors import DataError, ParamsError
 from polydistill.files import read_json
 from polydistill.params import StudentKind, TrainParams
-from polydistill.students.base import Student
-from polydistill.students.linear import LinearStudent
+from polydistill.students.base import Context, Labelled, Student
 
-__all__ = ["LinearStudent", "Student", "load_student", "make_student"]
+__all__ = ["KINDS", "Context", "Labelled", "Student", "load_student", "make_student", "student_class"]
 
-KINDS: dict[str, type[Student]] = {"linear": LinearStudent}
+KINDS: tuple[StudentKind, ...] = get_args(StudentKind)
 
 
-def make_student(kind: StudentKind, params: TrainParams, seed: int) -> Student:
-    """Return an untrained student of the kind, with its section of the parameters."""
-    return KINDS[kind](seed=seed, **getattr(params, kind).model_dump())
+def student_class(kind: StudentKind) -> type[Student]:
+    """Return the class of a kind, <Kind>Student of the module of that name.
+
+    Raises:
+        ImportError: If its extra is not installed.
+    """
+    found: type[Student] = getattr(
+        importlib.import_module(f"polydistill.students.{kind}"), f"{kind.capitalize()}Student"
+    )
+    return found
+
+
+def make_student(
+    kind: StudentKind, params: TrainParams, seed: int, context: Context | None = None, shared: Any = None
+) -> Student:
+    """Return an untrained student of the kind, with its section of the parameters.
+
+    Args:
+        kind: Kind of student.
+        params: Section `train` of params.yaml.
+        seed: What the training draws depends on it alone.
+        context: What the student may know beyond its texts.
+        shared: What `Student.share` of such a student returned, None to train without.
+
+    Raises:
+        ParamsError: If the section of the kind is missing.
+    """
+    section = getattr(params, kind)
+    if section is None:
+        raise ParamsError(f"train.students names {kind}, so train.{kind} is needed; see params.yaml of a new workspace")
+    student = student_class(kind)(seed=seed, **section.model_dump())
+    student.context, student.shared = context, shared
+    return student
 
 
 def load_student(folder: Path) -> Student:
@@ -27,4 +58,4 @@ def load_student(folder: Path) -> Student:
     kind = read_json(folder / "student.json").get("kind")
     if kind not in KINDS:
         raise DataError(f"{folder}: a student of kind {kind!r} is unknown here; known are {', '.join(KINDS)}")
-    return KINDS[kind].load(folder)
+    return student_class(kind).load(folder)

@@ -22,9 +22,9 @@ _SCHEMA = {
 
 
 async def follows_schema(teacher: Teacher, journal: Journal, params: TeacherParams, budget: BudgetParams) -> bool:
-    """Say whether replies can be asked for in JSON; else they have to be asked for as plain lines.
+    """Say whether replies can be asked for in JSON; else they have to be asked for as plain text.
 
-    The canary stands in the journal like any other reply, so a run that goes on does not send it again.
+    The canary stands in the journal like any other reply, so a run that goes on does not send it again, nor warn again.
 
     Raises:
         TeacherError: If the server answers the canary neither with a schema nor without.
@@ -33,6 +33,7 @@ async def follows_schema(teacher: Teacher, journal: Journal, params: TeacherPara
         return teacher.structured
     with_schema = ChatRequest("canary/0", "canary", render("canary"), 0.0, 0, _SCHEMA)
     without = ChatRequest("canary/1", "canary", render("canary"), 0.0, 0)
+    known = len(journal) > 0
     structured = False
     if journal.get(without.digest(teacher.models["canary"], teacher.revision)) is None:
         outcome = await ask_one(with_schema, teacher, journal, params, budget)
@@ -41,9 +42,9 @@ async def follows_schema(teacher: Teacher, journal: Journal, params: TeacherPara
             await ask_all([without], teacher, journal, params, budget)
         else:
             structured = _is_canary(outcome.text)
-    if not structured:
+    if not structured and not known:
         who = f"the server at {params.url}" if params.url else f"the {teacher.kind} teacher"
-        log.warning("%s does not follow a JSON schema that it is given; texts are asked for as plain lines", who)
+        log.warning("%s does not follow a JSON schema that it is given; replies are asked for as plain text", who)
     return structured
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -38,8 +38,8 @@ class RecordedTeacher:
 
     Its first line is {"recording": 1, "purposes": {purpose: {"model": name}}}, with "structured": false where the
     replies are plain lines, and "strategy" where it was another than `plain`; every other line is one reply, {"id",
-    "reply", "finish_reason", "prompt_tokens", "completion_tokens", "fault"}, the last four optional, or a request that
-    got none, {"id", "failed"}.
+    "reply", "finish_reason", "prompt_tokens", "completion_tokens", "fault", "options"}, the last five optional, or a
+    request that got none, {"id", "failed"}. `options` are the labels that the prompt numbered from 1, in its order.
     """
 
     kind = "recorded"
@@ -51,6 +51,7 @@ class RecordedTeacher:
         self.structured: bool | None = True
         self.strategy = _STRATEGY
         self.outcomes: dict[str, Reply | Failure] = {}
+        self.options: dict[str, list[str]] = {}
 
     async def __aenter__(self) -> Self:
         """Read the recording; raises as `read` does."""
@@ -101,6 +102,8 @@ class RecordedTeacher:
                 token_count(row.get("completion_tokens")),
                 _note(row.get("fault")),
             )
+            if _is_options(row.get("options")):
+                self.options[row["id"]] = row["options"]
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing is held open."""
@@ -145,6 +148,10 @@ def _note(content: Any) -> str | None:
     return None if content is None else tidy(str(content), _MAX_NOTE)
 
 
+def _is_options(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(name, str) for name in content)
+
+
 def write_recording(
     path: Path,
     models: Mapping[Purpose, str],
@@ -152,8 +159,9 @@ def write_recording(
     *,
     structured: bool = True,
     strategy: str = _STRATEGY,
+    options: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write a recording of what came of requests, each with its id."""
+    """Write a recording of what came of requests, each with its id; `options` as there, by the id."""
     header: dict[str, Any] = {"recording": VERSION}
     if not structured:
         header["structured"] = False
@@ -163,7 +171,8 @@ def write_recording(
     with new_file(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
         out.write(json.dumps(header, ensure_ascii=False) + "\n")
         for id, outcome in outcomes:
-            out.write(json.dumps({"id": id, **_to_row(outcome)}, ensure_ascii=False) + "\n")
+            shown = {"options": options[id]} if options and id in options else {}
+            out.write(json.dumps({"id": id, **_to_row(outcome), **shown}, ensure_ascii=False) + "\n")
 
 
 def _to_row(outcome: Outcome) -> dict[str, Any]:
@@ -214,9 +223,11 @@ def record(
     )
     all_models: dict[Purpose, str] = {purpose: m for purpose, m in before.models.items() if purpose not in gone}
     all_models |= {purpose: m for purpose, m in models.items() if purpose in purposes}
+    options = {id: names for id, names in before.options.items() if purpose_of(id) not in gone}
+    options |= {row["id"]: row["about"]["options"] for row in journal.rows() if "options" in row.get("about", ())}
     in_json = bool(before.structured) if structured is None else structured
     by = before.strategy if strategy is None else strategy
-    write_recording(path, all_models, chain(kept, news), structured=in_json, strategy=by)
+    write_recording(path, all_models, chain(kept, news), structured=in_json, strategy=by, options=options)
 
 
 def check_target(path: Path | None) -> None:

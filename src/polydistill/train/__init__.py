@@ -1,122 +1,135 @@
 """Decides which texts a student learns from, run by run, and keeps what it answers."""
 
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from threadpoolctl import threadpool_limits
+from typing import Any
 
 from polydistill.errors import DataError
 from polydistill.files import new_folder, read_json, require_input, write_json
-from polydistill.params import StudentKind, TrainParams
+from polydistill.params import BudgetParams, StudentKind, TeacherParams, TrainParams
 from polydistill.progress import progress
-from polydistill.records import QUESTION, Record, read_records, read_rows, write_rows
-from polydistill.runs import FINAL, PREDICTIONS, SCORES
-from polydistill.scores import accuracy, macro_f1, to_classes
-from polydistill.students import Student, make_student
-from polydistill.train.subsets import CHOOSE, draw, draw_by, embed
+from polydistill.records import QUESTION, read_records, read_rows, read_validation, write_rows
+from polydistill.runs import FINAL, PREDICTIONS, SCORES, SUBSAMPLES
+from polydistill.scores import ABSTAINED, accuracy, macro_f1, to_classes
+from polydistill.students import Context, Labelled, student_class
+from polydistill.task import Task
+from polydistill.train.finished import FinishedRuns, Outcome
+from polydistill.train.plan import LEAST_PER_LABEL, Drawer, plan_runs
+from polydistill.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training: on `size` texts of `source`, drawn with `seed`."""
-
-    source: Literal["synthetic", "human"]
-    size: int
-    run: int
-    seed: int
-
-
-def plan_runs(available: dict[str, int], params: TrainParams) -> list[Run]:
-    """Return the runs of the learning curves, of every size that there are texts for, and the final run first."""
-    runs = [Run("synthetic", available["synthetic"], FINAL, params.seed)]
-    for source in params.sources:
-        for size in sorted(set(params.sizes)):
-            if size <= available.get(source, 0):
-                runs += [Run(source, size, number, params.seed + number) for number in range(params.runs)]
-    return runs
-
-
-def run_train(prepared: Path, filtered: Path, trained: Path, kind: StudentKind, params: TrainParams) -> None:
+def run_train(
+    prepared: Path,
+    filtered: Path,
+    trained: Path,
+    finished: Path,
+    kind: StudentKind,
+    params: TrainParams,
+    *,
+    teacher: TeacherParams | None = None,
+    budget: BudgetParams | None = None,
+    recording: Path | None = None,
+) -> None:
     """Train one kind of student: the runs of its learning curves and the final one.
 
     Args:
         prepared: What `prepare` wrote; of the test set only the texts without their labels are there to be answered.
         filtered: What `filter` wrote.
-        trained: Folder to write: scores.parquet (a row a run: its score on the validation texts, which are the seeds),
-            predictions.parquet (its answers to the test texts), train.json and model/ (the final student).
+        trained: Folder to write: scores.parquet (a row a run: its score on the validation texts), subsamples.parquet
+            (which texts it learned from), validation.parquet and predictions.parquet (its answers to the validation
+            and to the test texts), train.json and model/ (the final student).
+        finished: Folder that keeps what came of each run, so that none is trained again after a kill, nor where more
+            sizes or runs are asked for.
         kind: Kind of student.
         params: Section `train` of params.yaml.
+        teacher: Section `teacher` of params.yaml, for a student that asks an LLM.
+        budget: Section `budget` of params.yaml, for the same.
+        recording: Recorded replies of the cell; read only where a student asks a recorded LLM.
 
     Raises:
         DataError: If there are no accepted texts, or all have one label.
     """
     synthetic = read_records(require_input(filtered / "accepted.parquet", "filter"))
     human = read_records(require_input(prepared / "human.parquet", "prepare"))
-    validation = read_records(prepared / "seeds.parquet")
+    validation, spare = read_validation(prepared)
     questions = read_rows(prepared / "questions.parquet", QUESTION)
     if len({record.label for record in synthetic}) < 2:
         raise DataError(
             f"{filtered / 'accepted.parquet'} holds texts of fewer than two labels; see filter.json for why"
         )
-    pools = {"synthetic": synthetic, "human": human}
-    runs = plan_runs({source: len(pool) for source, pool in pools.items()}, params)
-    labels = [label["name"] for label in read_json(prepared / "prepare.json")["task"]["labels"]]
-    scores, predictions = [], []
-    with new_folder(trained) as out, progress(f"training {kind} students") as show:
-        for done, (run, student) in enumerate(_train(runs, pools, kind, params), start=1):
-            facts = {"source": run.source, "size": run.size, "run": run.run, "seed": run.seed}
-            scores.append({**facts, "split": "validation", **_score(student, validation, labels)})
-            answers = student.predict([question["text"] for question in questions])
-            predictions += [{**facts, "id": q["id"], "label": a} for q, a in zip(questions, answers, strict=True)]
-            if run.run == FINAL:
-                (out / "model").mkdir()
-                student.save(out / "model")
-            show(done, len(runs))
+    facts = read_json(prepared / "prepare.json")
+    task = Task.model_validate(facts["task"])
+    drawer = Drawer(synthetic, human, params.subset)
+    trainer = Trainer(
+        kind,
+        params,
+        Context(task, facts["language"], teacher, budget, recording, finished),
+        drawer,
+        [record.text for record in validation] + [question["text"] for question in questions],
+        Labelled([record.text for record in spare], [record.label for record in spare]),
+        FinishedRuns.open(finished),
+    )
+    runs = plan_runs(drawer.available, len(task.labels), params)
+    outcomes = trainer.ended(runs)
+    missing = [run for run in runs if run not in outcomes]
+    if outcomes and missing:
+        log.info("%d of %d runs have ended before, and are not trained again", len(outcomes), len(runs))
+    with progress(f"training {kind} students") as show:
+        for done, (run, outcome) in enumerate(trainer.outcomes(missing), start=1):
+            outcomes[run] = outcome
+            show(done, len(missing))
+    model = trainer.finished.model(trainer.key(runs[0]))
+    scores, subsamples, checked, predictions = [], [], [], []
+    for run in runs:
+        says = [None if answer == ABSTAINED else task.label_names[answer] for answer in outcomes[run].answers]
+        of_validation, of_test = says[: len(validation)], says[len(validation) :]
+        score = _score([record.label for record in validation], of_validation, task.label_names)
+        training = json.dumps(dict(outcomes[run].training), sort_keys=True)
+        scores.append({**run.facts, "split": "validation", **score, "training": training})
+        subsamples.append({**run.facts, "ids": [record.id for record in drawer.draw(run)]})
+        checked += [{**run.facts, "id": r.id, "label": a} for r, a in zip(validation, of_validation, strict=True)]
+        predictions += [{**run.facts, "id": q["id"], "label": a} for q, a in zip(questions, of_test, strict=True)]
+    planned = {(run.source, run.size) for run in runs if run.run != FINAL}
+    passed_over = {
+        source: [size for size in sorted({*params.sizes}) if (source, size) not in planned] for source in params.sources
+    }
+    with new_folder(trained) as out:
         write_rows(out / "scores.parquet", scores, SCORES)
+        write_rows(out / "subsamples.parquet", subsamples, SUBSAMPLES)
+        write_rows(out / "validation.parquet", checked, PREDICTIONS)
         write_rows(out / "predictions.parquet", predictions, PREDICTIONS)
-        passed_over = {
-            source: [size for size in params.sizes if size > len(pools[source])] for source in params.sources
+        shutil.copytree(model, out / "model")
+        content: dict[str, Any] = {
+            "student": kind,
+            "labels": task.label_names,
+            "subset": params.subset,
+            "passed_over": passed_over,
         }
-        content = {"student": kind, "labels": labels, "subset": params.subset, "passed_over": passed_over}
-        write_json(out / "train.json", {"schema_version": 1, **content})
-    for source, sizes in passed_over.items():
-        if not pools[source]:
+        content |= {"servable": student_class(kind).servable, "restarts": _total(outcomes.values(), "restarts")}
+        write_json(out / "train.json", {"schema_version": 2, **content})
+    trainer.finished.forget_models(but=model)
+    for source, left_out in passed_over.items():
+        available = drawer.available[source]
+        if not available:
             log.info("there are no %s texts, so no curve of them", source)
-        elif sizes:
-            log.info("%s: %d texts, so sizes %s are passed over", source, len(pools[source]), sizes)
+        elif left_out:
+            least = LEAST_PER_LABEL * len(task.labels)
+            log.info("%s: sizes %s are passed over; %d to %d texts can be drawn", source, left_out, least, available)
+    if content["restarts"]:
+        log.warning("%d trainings collapsed and were begun again", content["restarts"])
     log.info("%s: %d runs, final student trained on %d texts", kind, len(runs), len(synthetic))
 
 
-def _train(
-    runs: Sequence[Run], pools: dict[str, list[Record]], kind: StudentKind, params: TrainParams
-) -> Iterator[tuple[Run, Student]]:
-    # One thread: these problems are too small for more, and the order of additions, so the result, stays the same.
-    with threadpool_limits(1):
-        drawers = {source: _drawer(pools[source], params) for source in dict.fromkeys(run.source for run in runs)}
-        for run in runs:
-            rng = np.random.default_rng([run.seed, run.size, run.source == "human"])
-            chosen = [pools[run.source][i] for i in drawers[run.source](run.size, rng)]
-            student = make_student(kind, params, run.seed)
-            yield run, student.fit([record.text for record in chosen], [record.label for record in chosen])
+def _score(truth: Sequence[str], answers: Sequence[str | None], labels: Sequence[str]) -> dict[str, float]:
+    right, said = to_classes(truth, labels), to_classes(answers, labels)
+    of_both = {"accuracy": accuracy(right, said), "macro_f1": macro_f1(right, said, len(labels))}
+    return {"n": len(truth), **{metric: float(value) for metric, value in of_both.items()}}
 
 
-def _drawer(pool: Sequence[Record], params: TrainParams) -> Callable[[int, np.random.Generator], np.ndarray]:
-    """Return what draws subsamples of a size from the pool, as `subset` asks; all texts are looked at once."""
-    labels = [record.label for record in pool]
-    if params.subset == "random":
-        return partial(draw, labels)
-    return partial(draw_by, CHOOSE[params.subset], labels, embed([record.text for record in pool]))
-
-
-def _score(student: Student, records: Sequence[Record], labels: Sequence[str]) -> dict[str, float]:
-    truth = to_classes([record.label for record in records], labels)
-    answers = to_classes(student.predict([record.text for record in records]), labels)
-    right, f1 = accuracy(truth, answers), macro_f1(truth, answers, len(labels))
-    return {"n": len(records), "accuracy": float(right), "macro_f1": float(f1)}
+def _total(outcomes: Iterable[Outcome], fact: str) -> int:
+    return sum(int(outcome.training.get(fact, 0)) for outcome in outcomes)

@@ -23,16 +23,18 @@ Choose = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 def draw(labels: Sequence[str], size: int, rng: np.random.Generator) -> np.ndarray:
     """Return the indices of a random subsample that keeps the shares of the labels as nearly as whole texts allow.
 
-    The labels take turns in a random order, a label twice as common twice as often, each with a random text of its own:
-    every label is there from `size` = the number of labels on.
+    The labels take turns in a random order, a label twice as common twice as often, each with a random text of its own.
+    The first two texts of every label come before all others, so that from `size` = twice the number of labels on each
+    label is there twice, unless it has one text alone.
     """
     classes = np.array(labels)
     shuffled = rng.permutation(len(classes))
     turn = np.empty(len(classes))
     for rank, name in enumerate(rng.permutation(np.unique(classes))):
         of_label = shuffled[classes[shuffled] == name]
-        # The rank breaks ties, first of all that of every label's first turn.
+        # The rank breaks ties, first of all those of every label's first turns.
         turn[of_label] = np.arange(len(of_label)) * len(classes) / len(of_label) + rank * 1e-6
+        turn[of_label[1:2]] = 0.5 + rank * 1e-6
     return np.sort(np.argsort(turn, kind="stable")[:size])
 
 

@@ -1,0 +1,99 @@
+"""Has DVC run each variant as an experiment, which caches what it has in common with the others."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from polydistill.ablate import run_ablate
+from polydistill.ablate.variants import Variant, with_changes
+from polydistill.errors import PolydistillError
+from polydistill.files import explained, new_folder
+from polydistill.workspace import Cell, Workspace
+
+log = logging.getLogger(__name__)
+
+_CHANGED_BY_DVC = ("params.yaml", "dvc.lock")
+
+
+def run_experiments(workspace: Workspace, question: str, variants: Sequence[Variant], ablated: Path) -> None:
+    """Run the chain up to `evaluate` with the settings of each variant, then set them side by side.
+
+    Args:
+        workspace: Must be a git repository with a commit, as DVC's experiments need; its files are left as they were.
+        question: Name of the ablation; experiments are called after it, for `dvc exp show`.
+        variants: What to run.
+        ablated: Folder to write, as `run_ablate` does, and beside it a folder a variant with what `evaluate` wrote.
+
+    Raises:
+        ParamsError: If a variant has a setting that is not allowed; then nothing is run.
+        PolydistillError: If DVC cannot run one.
+    """
+    for variant in variants:
+        with_changes(workspace.params, variant.changes)
+    evaluated = []
+    with _as_it_was(workspace.root):
+        for variant in variants:
+            name = _slug(f"{question}-{variant.name}")
+            log.info("%s: %s", question, variant.name)
+            changes = [f"--set-param={key}={_hydra(value)}" for key, value in variant.changes.items()]
+            _dvc(workspace.root, "exp", "run", "--quiet", "--force", "--name", name, *changes, "evaluate")
+            for cell in workspace.cells():
+                kept = ablated.with_name(f"{ablated.name}-variants") / name / cell.name
+                _keep(cell, kept)
+                evaluated.append((variant.name, kept))
+    run_ablate(evaluated, ablated)
+
+
+def _keep(cell: Cell, kept: Path) -> None:
+    with new_folder(kept) as out:
+        for file in ("evaluation.json", "curves.csv"):
+            shutil.copyfile(cell.room("evaluated") / file, out / file)
+
+
+@contextmanager
+def _as_it_was(root: Path) -> Iterator[None]:
+    """Bring back, at the end, the files that an experiment changes, and the results that belong to them."""
+    with explained(root, "read"):
+        before = {name: (root / name).read_bytes() for name in _CHANGED_BY_DVC if (root / name).exists()}
+    try:
+        yield
+    finally:
+        for name in _CHANGED_BY_DVC:
+            with explained(root / name, "write"):
+                if name in before:
+                    (root / name).write_bytes(before[name])
+                else:
+                    (root / name).unlink(missing_ok=True)
+        if "dvc.lock" in before:
+            _dvc(root, "checkout", "--quiet", "--force")
+
+
+def _dvc(root: Path, *arguments: str) -> None:
+    beside_python = shutil.which("dvc", path=str(Path(sys.executable).parent))
+    program = beside_python or shutil.which("dvc")
+    if program is None:
+        raise PolydistillError("dvc is not installed, which runs the variants; run: pip install 'polydistill[dvc]'")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment: dict[str, Any] = {**os.environ, "DVC_NO_ANALYTICS": "true", "PATH": path}
+    done = subprocess.run([program, *arguments], cwd=root, env=environment, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise PolydistillError(
+            f"`dvc {' '.join(arguments)}` failed, see above; experiments need a git repository with a commit: "
+            "git add --all && git commit"
+        )
+
+
+def _hydra(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

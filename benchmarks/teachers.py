@@ -14,10 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from polydistill.measure.teachers import cross_scores, equal_generations, find_generation, rank
-from polydistill.params import LinearParams
 from polydistill.records import Record, read_records
-
-LINEAR = LinearParams(max_char_ngram=5, max_word_ngram=2, inverse_regularization=10.0)
 
 
 def mislabelled(records: Sequence[Record], share: float, rng: np.random.Generator) -> list[Record]:
@@ -63,7 +60,7 @@ def main() -> None:
                 made = generations(records, kind, np.random.default_rng(repeat))
                 names = list(made)
                 labels, equal = equal_generations(made, seed=1)
-                ranked = {of.name: of for of in rank(names, *cross_scores(equal, labels, LINEAR, seed=1))}
+                ranked = {of.name: of for of in rank(names, *cross_scores(equal, labels, seed=1))}
                 scores.append([(ranked[name].adjusted, ranked[name].rose) for name in names])
             table = np.array(scores)
             means = [" / ".join(f"{100 * mean:.1f}" for mean in table[:, :, column].mean(axis=0)) for column in (0, 1)]

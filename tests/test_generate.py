@@ -442,7 +442,9 @@ def test_a_server_that_follows_no_schema_is_asked_for_lines(
     assert usage["teacher"]["structured"] is False
     assert usage["texts"] == {"wanted": 8, "written": 8, "usable": 8}
     assert ["response_format" in body for body in bodies] == [True] + [False] * 8
-    assert f"the server at {server.url} does not follow a JSON schema that it is given; texts are asked" in caplog.text
+    assert (
+        f"the server at {server.url} does not follow a JSON schema that it is given; replies are asked" in caplog.text
+    )
 
 
 def test_a_server_that_refuses_a_schema_is_asked_for_lines(prepared: Path, tmp_path: Path) -> None:

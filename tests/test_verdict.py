@@ -80,6 +80,12 @@ def test_trainings_that_fall_out_differently_make_a_difference_less_sure() -> No
     assert sure.difference == unsure.difference == pytest.approx(0.55)
     assert sure.p_value < 0.01 < 0.05 < unsure.p_value
     assert unsure.interval[0] <= 0 < sure.interval[0]
+    # Of the 20 texts only the student has 12 right, only the teacher 1.
+    assert unsure.discordant > sure.discordant == pytest.approx(13 / 20)
+
+
+def test_no_difference_is_larger_than_all() -> None:
+    assert compare_paired(right("xxxxx"), right(".....")).interval[1] == 1
 
 
 def test_few_texts_that_only_one_has_right_prove_nothing() -> None:
@@ -296,10 +302,10 @@ def test_of_those_not_separable_the_cheapest_wins() -> None:
             id="the best is the cheapest",
         ),
         pytest.param(
-            {"slow": ENCODER, "fast": ENCODER},
-            {"slow": 5.0, "fast": 4.0},
-            "fast",
-            "fast: 0.925 on 40 validation texts, the best; slow not separable from it, but no cheaper to serve",
+            {"big": ENCODER, "small": ENCODER},
+            {"big": 5.0, "small": 4.0},
+            "small",
+            "small: 0.925 on 40 validation texts, the best; big not separable from it, but no cheaper to serve",
             id="as good",
         ),
         pytest.param(
@@ -332,6 +338,8 @@ def test_the_cheapest_does_not_win_where_it_is_shown_to_be_worse() -> None:
     choice = choose(candidates, {"tiny": 0.1, "linear": 1, "encoder": 40})
     assert choice.winner == "linear"
     assert {s.name: s.separable for s in choice.table} == {"encoder": False, "linear": False, "tiny": True}
+    # Three candidates are three pairs, whose intervals hold together.
+    assert choice.table[1].interval == compare_paired(LINEAR, ENCODER, 1 - 0.05 / 3).interval
 
 
 def test_among_equals_the_cheapest_is_seldom_lost_and_none_told_apart() -> None:

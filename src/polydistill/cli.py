@@ -301,7 +301,7 @@ def _compare_teachers(workspace: Any, cells: Sequence[Any], teachers: Sequence[s
     (cell,) = cells
     _where.set(f"measure {cell.name}")
     params, compared = workspace.params, cell.room("compared")
-    ranked = run_compare_teachers(folders, cell.name, compared, params.train.linear, params.measure.seed)
+    ranked = run_compare_teachers(folders, cell.name, compared, params.measure.seed)
     console = Console()
     console.print(teachers_table(cell.name, ranked))
     console.print(f"in full {compared / 'teachers.json'}", highlight=False, soft_wrap=True)

@@ -72,7 +72,7 @@ def draw_curves(path: Path, panels: Mapping[str, Panel]) -> None:
             handles, labels = axes.get_legend_handles_labels()
             keys |= dict(zip(labels, handles, strict=True))
         figure.legend(
-            list(keys.values()), list(keys), loc="outside lower center", ncols=min(len(keys), 4), frameon=False
+            list(keys.values()), list(keys), loc="outside upper center", ncols=min(len(keys), 4), frameon=False
         )
         figure.supxlabel("training texts (log scale)", fontsize=9)
         with new_file(path) as partial:

@@ -8,7 +8,7 @@ from google.protobuf import json_format, struct_pb2
 
 from pipelines.distill import arguments, distill
 from polydistill.errors import ParamsError
-from polydistill.params import FilterParams, LinearParams, Params, TeacherParams, TrainParams, check_struct, load_params
+from polydistill.params import FilterParams, Params, TeacherParams, TrainParams, check_struct, load_params, to_struct
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
@@ -28,11 +28,20 @@ def test_a_section_arrives_as_it_was(name: str) -> None:
 
 def test_whole_floats_become_integers_where_integers_are_wanted() -> None:
     train = PARAMS.train.model_dump() | {"sizes": [10.0, 20.0], "runs": 2.0}
-    train["linear"] |= {"max_char_ngram": 5.0, "inverse_regularization": 1.0}
+    train["linear"] |= {"max_word_ngram": 2.0, "regularization": [1.0, 10.0]}
     section = check_struct(TrainParams, train, "train")
     assert section.sizes == [10, 20] and isinstance(section.sizes[0], int) and isinstance(section.runs, int)
-    assert section.linear == LinearParams(max_char_ngram=5, max_word_ngram=2, inverse_regularization=1.0)
-    assert isinstance(section.linear.inverse_regularization, float)
+    assert isinstance(section.linear.max_word_ngram, int)
+    assert section.linear.regularization == [1.0, 10.0]
+    assert all(isinstance(value, float) for value in section.linear.regularization)
+
+
+def test_what_is_null_in_a_section_that_may_be_left_out_arrives_as_null() -> None:
+    train = PARAMS.train
+    with_folder = train.model_copy(update={"encoder": train.encoder.model_copy(update={"revision": None})})
+    without = train.model_copy(update={"lora": None, "icl": None})
+    for section in (with_folder, without):
+        assert check_struct(TrainParams, _passed_on(to_struct(section)), "train") == section
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import importlib
 from pathlib import Path
 from typing import Any, get_args
 
-from polydistill.errors import DataError, ParamsError
+from polydistill.errors import DataError, MissingExtraError, ParamsError
 from polydistill.files import read_json
 from polydistill.params import StudentKind, TrainParams
 from polydistill.students.base import Context, Labelled, Student
@@ -12,17 +12,24 @@ from polydistill.students.base import Context, Labelled, Student
 __all__ = ["KINDS", "Context", "Labelled", "Student", "load_student", "make_student", "student_class"]
 
 KINDS: tuple[StudentKind, ...] = get_args(StudentKind)
+EXTRAS = {"encoder": "encoder", "lora": "lora"}
+"""The extra that a kind needs; the others need `train`."""
 
 
 def student_class(kind: StudentKind) -> type[Student]:
     """Return the class of a kind, <Kind>Student of the module of that name.
 
     Raises:
-        ImportError: If its extra is not installed.
+        MissingExtraError: If its extra is not installed.
     """
-    found: type[Student] = getattr(
-        importlib.import_module(f"polydistill.students.{kind}"), f"{kind.capitalize()}Student"
-    )
+    try:
+        module = importlib.import_module(f"polydistill.students.{kind}")
+    except ModuleNotFoundError as exc:
+        extra = EXTRAS.get(kind, "train")
+        raise MissingExtraError(
+            f"a student of kind {kind} needs {exc.name}; run: pip install 'polydistill[{extra}]'"
+        ) from exc
+    found: type[Student] = getattr(module, f"{kind.capitalize()}Student")
     return found
 
 

@@ -47,7 +47,7 @@ def learn(
         regularizations: Strengths of the ridge regression, one after the other.
     """
     bayes = _log_ratios(counts, classes, text_weights)
-    telling = np.sqrt((bayes**2).mean(axis=0))
+    telling = (bayes**2).mean(axis=0)
     vectors = sp.csr_matrix(counts, copy=True)
     vectors.data *= telling[vectors.indices]
     vectors.data /= np.repeat(_lengths(counts, telling), np.diff(counts.indptr))
@@ -66,7 +66,7 @@ def scores(counts: sp.csr_matrix, telling: np.ndarray, weights: np.ndarray) -> n
 
 def _lengths(counts: sp.csr_matrix, telling: np.ndarray) -> np.ndarray:
     squares = sp.csr_matrix((counts.data**2, counts.indices, counts.indptr), shape=counts.shape)
-    lengths = np.sqrt(squares @ telling**2)
+    lengths: np.ndarray = np.sqrt(squares @ telling**2)
     lengths[lengths == 0] = 1
     return lengths
 
@@ -83,7 +83,7 @@ def _log_ratios(counts: sp.csr_matrix, classes: np.ndarray, text_weights: np.nda
     of_label = (by_label @ counts).toarray()
     total = of_label.sum(axis=0)
     occurs = total > 0
-    ratios = np.zeros_like(of_label)
+    ratios: np.ndarray = np.zeros_like(of_label)
     ratios[:, occurs] = _logs(of_label[:, occurs]) - _logs(np.maximum(total - of_label, 0)[:, occurs])
     return ratios
 

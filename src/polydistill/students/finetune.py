@@ -305,7 +305,7 @@ def _collapse(losses: list[float], right: float, right_held_out: float, lesson: 
         return f"the loss did not fall, from {losses[0]:.3f} to {losses[-1]:.3f}"
     if right <= lesson.training.commonest:
         return f"it gets {right:.0%} of its own texts right, no more than who always says the commonest label"
-    if lesson.held_out.tokens and right_held_out <= lesson.held_out.commonest:
+    if len(set(lesson.held_out.targets)) > 1 and right_held_out <= lesson.held_out.commonest:
         return f"it gets {right_held_out:.0%} of the held-out texts right, no more than who says the commonest label"
     return ""
 

@@ -16,9 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 from polydistill.errors import DataError
 from polydistill.files import explained, read_json, write_json
 from polydistill.students.base import Labelled, Student
-from polydistill.students.bayes_ridge import MOST_FOR_KERNEL, learn, scores
+from polydistill.students.bayes_ridge import learn, scores
 from polydistill.students.held_out import Factors, add_up, fold, held_out_scores, log_prior, sample, weigh
-from polydistill.students.ngrams import Ngrams, count_ngrams
+from polydistill.students.ngrams import Ngrams, count_known, count_ngrams
+
+MOST_HELD_OUT = 1000
+"""So many texts cross-validation looks at, about: more take long and tell it little more."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class LinearStudent(Student):
     def __init__(
         self,
         *,
-        max_char_ngram: Sequence[int] = (5,),
+        max_char_ngram: Sequence[int] = (6,),
         max_word_ngram: int = 2,
         class_weight: Sequence[Literal["none", "balanced"]] = ("none",),
         regularization: Sequence[float] = (0.3, 1.0, 3.0),
@@ -142,14 +145,13 @@ class LinearStudent(Student):
             return self.shared.counts[self.shared.rows_of(texts)][:, self._shared_columns]
         if self._vocabulary is None:
             self._vocabulary = {term: column for column, term in enumerate(self.terms_)}
-        ngrams = count_ngrams(texts, max(self.max_char_ngram), self.max_word_ngram, self._vocabulary)
-        return ngrams.counts
+        return count_known(texts, max(self.max_char_ngram), self.max_word_ngram, self._vocabulary)
 
     def _choose(self, counts: sp.csr_matrix, lengths: np.ndarray, classes: np.ndarray) -> tuple[Setting, Factors]:
         """Return the setting that says best what texts are that it has not seen."""
         rng = np.random.default_rng(self.seed)
         found: list[tuple[Setting, Factors]] = []
-        some = sample(classes, MOST_FOR_KERNEL, rng)
+        some = sample(classes, MOST_HELD_OUT, rng)
         counts, classes = counts[some], classes[some]
         fold_of = fold(classes, self.folds, rng)
         for max_char, class_weight in product(self.max_char_ngram, self.class_weight):

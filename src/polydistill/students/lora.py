@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from peft import LoraConfig
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -161,7 +161,8 @@ class LoraStudent(Student):
         content |= {"base_model_name_or_path": self.model, "revision": self.revision, "inference_mode": True}
         write_json(folder / CONFIG, content)
         with explained(folder / ADAPTERS, "write"):
-            save_file(self.adapters_, folder / ADAPTERS, metadata={"format": "pt"})
+            # Not save_file, whose file its owner alone may read.
+            (folder / ADAPTERS).write_bytes(save(self.adapters_, metadata={"format": "pt"}))
 
     @classmethod
     def load(cls, folder: Path) -> Self:

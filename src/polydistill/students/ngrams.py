@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -57,55 +57,60 @@ def words(text: str) -> list[str]:
     return _DIGIT.sub("0", fold_case(text)).translate(_APART).split()
 
 
-def count_ngrams(
-    texts: Sequence[str], max_chars: int, max_words: int, vocabulary: Mapping[str, int] | None = None
-) -> Ngrams:
-    """Count the n-grams of texts.
+def count_ngrams(texts: Sequence[str], max_chars: int, max_words: int) -> Ngrams:
+    """Count all n-grams of texts.
 
     Args:
-        texts: The texts.
+        texts: The texts, each once.
         max_chars: The longest of characters; they stay within words, and the shortest is 2, borders counted.
         max_words: The longest of words; the shortest is 1.
-        vocabulary: The column of each n-gram to count, in sorted order; None counts all there are.
     """
-    columns: dict[str, int] = {} if vocabulary is None else dict(vocabulary)
+    columns: dict[str, int] = {}
+    found, ends = _find(texts, max_chars, max_words, lambda terms: [columns.setdefault(t, len(columns)) for t in terms])
+    terms = np.array(list(columns), dtype=object)
+    order = np.argsort(terms)
+    place = np.empty(len(terms), np.int32)
+    place[order] = np.arange(len(terms))
+    return Ngrams(terms[order], _counts(place[found], ends, len(terms)), {text: row for row, text in enumerate(texts)})
+
+
+def count_known(texts: Sequence[str], max_chars: int, max_words: int, columns: Mapping[str, int]) -> sp.csr_matrix:
+    """Count the n-grams that have a column; the same as `Ngrams.counts` for these."""
+    found, ends = _find(texts, max_chars, max_words, lambda terms: [columns[t] for t in terms if t in columns])
+    return _counts(found, ends, len(columns))
+
+
+def _find(
+    texts: Sequence[str], max_chars: int, max_words: int, to_columns: Callable[[Sequence[str]], list[int]]
+) -> tuple[np.ndarray, list[int]]:
+    """Return the columns of the n-grams of all texts, and where those of each text end."""
     within: dict[str, list[int]] = {}  # a word comes up often, and its n-grams are always the same
-
-    def numbers(terms: Sequence[str]) -> list[int]:
-        if vocabulary is None:
-            return [columns.setdefault(term, len(columns)) for term in terms]
-        return [columns[term] for term in terms if term in columns]
-
-    indices: list[int] = []
+    found: list[int] = []
     ends = [0]
     for text in texts:
         of_text = words(text)
         for word in of_text:
             if word not in within:
-                within[word] = numbers(_characters(word, max_chars))
-            indices += within[word]
+                within[word] = to_columns(_characters(word, max_chars))
+            found += within[word]
         for length in range(1, max_words + 1):
             runs = (of_text[start : start + length] for start in range(len(of_text) - length + 1))
-            indices += numbers([_WORDS + " ".join(run) for run in runs])
-        ends.append(len(indices))
-    terms = np.array(list(columns), dtype=object)
-    found = np.array(indices, dtype=np.int32)
-    if vocabulary is None:
-        order = np.argsort(terms)
-        terms, place = terms[order], np.empty(len(order), np.int32)
-        place[order] = np.arange(len(order))
-        found = place[found]
-    counts = sp.csr_matrix((np.ones(len(found), np.float32), found, ends), shape=(len(texts), len(terms)))
+            found += to_columns([_WORDS + " ".join(run) for run in runs])
+        ends.append(len(found))
+    return np.array(found, dtype=np.int32), ends
+
+
+def _counts(found: np.ndarray, ends: Sequence[int], n_terms: int) -> sp.csr_matrix:
+    counts = sp.csr_matrix((np.ones(len(found), np.float32), found, ends), shape=(len(ends) - 1, n_terms))
     counts.sum_duplicates()
     counts.data = 1 + np.log(counts.data)
-    return Ngrams(terms, counts, {text: row for row, text in enumerate(texts)})
+    return counts
 
 
 def _characters(word: str, longest: int) -> list[str]:
     bordered = f" {word} "
-    found: list[str] = []
-    for length in range(2, longest + 1):
-        found += [bordered[start : start + length] for start in range(len(bordered) - length + 1)]
-        if length >= len(bordered):
-            break
-    return found
+    return [
+        bordered[start : start + length]
+        for length in range(2, longest + 1)
+        for start in range(len(bordered) - length + 1)
+    ]

@@ -88,9 +88,9 @@ class Trainer:
             self.share()
         student = self._student(run.seed)
         student.fit(*_columns(self.drawer.draw(run)), self.stop_by)
-        answers = to_classes(student.predict(self.asked), self.context.task.label_names)
-        if run.run == FINAL:
+        if run.run == FINAL:  # before it answers: what is saved may be served by another program, as ONNX is
             self.finished.save_model(self.key(run), student)
+        answers = to_classes(student.predict(self.asked), self.context.task.label_names)
         return Outcome(answers.astype(np.int16), student.training_)
 
     def key(self, run: Run) -> str:
@@ -100,9 +100,11 @@ class Trainer:
         return self._keys[run]
 
     def _facts(self, run: Run) -> dict[str, Any]:
+        settings = getattr(self.params, self.kind).model_dump()
         facts = {
             "kind": self.kind,
-            "settings": getattr(self.params, self.kind).model_dump(),
+            "settings": settings,
+            "model": _state(settings.get("model")),
             "seed": run.seed,
             "texts": _columns(self.drawer.draw(run)),
             "stop_by": [self.stop_by.texts, self.stop_by.labels],
@@ -120,6 +122,13 @@ class Trainer:
 
 def _columns(records: Sequence[Record]) -> tuple[list[str], list[str]]:
     return [record.text for record in records], [record.label for record in records]
+
+
+@cache
+def _state(model: str | None) -> list[tuple[str, int, int]]:
+    """Return what tells whether a model's folder is as it was: its files, their sizes and times; nothing of a name."""
+    files = sorted(file for file in Path(model).rglob("*") if file.is_file()) if model else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 @cache

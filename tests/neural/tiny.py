@@ -7,15 +7,29 @@ import csv
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, XLMRobertaForMaskedLM
 
 DATA = Path(__file__).parents[2] / "data" / "clinic"
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LONGEST = 64
 """Tokens that it can read."""
+
+XLMR = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": LONGEST + 2,
+    "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "initializer_range": 0.05,
+}
 
 
 def texts_of(language: str, name: str) -> tuple[list[str], list[str]]:
@@ -52,29 +66,17 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_xlmr(folder: Path) -> Path:
-    """Save an untrained XLM-R of two layers and its tokenizer to `folder`, and return it."""
+def make_other(folder: Path, kind: type[PreTrainedModel], config: dict[str, Any]) -> Path:
+    """Save an untrained model of another kind and the same tokenizer to `folder`, and return it."""
     tokenizer = make_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = XLMRobertaForMaskedLM(
-            XLMRobertaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=64,
-                intermediate_size=128,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=LONGEST + 2,
-                type_vocab_size=1,
-                hidden_dropout_prob=0.1,
-                attention_probs_dropout_prob=0.1,
-                layer_norm_eps=1e-5,
-                pad_token_id=1,
-                bos_token_id=0,
-                eos_token_id=2,
-                initializer_range=0.05,
-            )
-        )
+        model = kind(kind.config_class(vocab_size=len(tokenizer), pad_token_id=1, **config))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_xlmr(folder: Path) -> Path:
+    """Save an untrained XLM-R of two layers and its tokenizer to `folder`, and return it."""
+    return make_other(folder, XLMRobertaForMaskedLM, XLMR)

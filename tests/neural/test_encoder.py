@@ -12,9 +12,22 @@ from sklearn.exceptions import NotFittedError
 
 pytest.importorskip("onnxruntime", reason="polydistill[encoder] is not installed")
 torch = pytest.importorskip("torch", reason="polydistill[encoder] is not installed")
+pytest.importorskip("transformers", reason="polydistill[encoder] is not installed")
 
-from tiny import LONGEST, texts_of  # noqa: E402
-from transformers import XLMRobertaForSequenceClassification  # noqa: E402
+import httpx  # noqa: E402
+from huggingface_hub.errors import (  # noqa: E402
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from tiny import LONGEST, XLMR, make_other, texts_of  # noqa: E402
+from transformers import (  # noqa: E402
+    BertForMaskedLM,
+    DistilBertForMaskedLM,
+    PreTrainedModel,
+    XLMRobertaForSequenceClassification,
+)
 
 from polydistill.errors import DataError, ParamsError, PolydistillError  # noqa: E402
 from polydistill.files import digest  # noqa: E402
@@ -95,6 +108,19 @@ def test_it_says_how_it_was_trained(learned: EncoderStudent) -> None:
         name: learned.training_[name] for name in ("steps", "restarts", "collapsed", "held_out_texts", "precision")
     }
     assert known == {"steps": 200, "restarts": 0, "collapsed": "", "held_out_texts": 0, "precision": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (BertForMaskedLM, XLMR),
+        (DistilBertForMaskedLM, {"dim": 64, "n_layers": 2, "n_heads": 2, "hidden_dim": 128, "initializer_range": 0.05}),
+    ],
+    ids=["bert", "distilbert"],
+)
+def test_other_architectures_learn_too(kind: type[PreTrainedModel], config: dict[str, Any], tmp_path: Path) -> None:
+    student = make(make_other(tmp_path, kind, config), **LEARNS).fit(FEW, FEW_LABELS)
+    assert accuracy(student, FEW, FEW_LABELS) >= 0.8
 
 
 def test_it_comes_back_the_same_and_without_pytorch(model: Path, learned: EncoderStudent, tmp_path: Path) -> None:
@@ -228,6 +254,10 @@ def test_each_switch_does_something(xlmr: Path, setting: dict[str, Any]) -> None
     assert not np.array_equal(quick(xlmr, **setting).predict_proba(NEW), quick(xlmr).predict_proba(NEW))
 
 
+def test_the_weight_of_r_drop_counts(xlmr: Path) -> None:
+    assert not np.array_equal(quick(xlmr, r_drop=1.0).predict_proba(NEW), quick(xlmr, r_drop=3.0).predict_proba(NEW))
+
+
 def test_few_texts_are_passed_through_more_often(xlmr: Path) -> None:
     assert quick(xlmr, epochs=2, min_steps=0).training_["steps"] == 6  # 24 texts in eights, twice
     assert quick(xlmr, epochs=2, min_steps=20).training_["steps"] == 20
@@ -237,7 +267,8 @@ def test_few_texts_are_passed_through_more_often(xlmr: Path) -> None:
 def test_texts_are_held_out_where_every_label_has_enough(xlmr: Path) -> None:
     student = make(xlmr, **QUICK | {"held_out": 0.1}).fit(TEXTS, LABELS)
     assert (student.training_["held_out_texts"], student.training_["training_texts"]) == (10, 90)  # 2 of 20, 5 times
-    assert quick(xlmr, held_out=0.1).training_["held_out_texts"] == 0  # of 24 texts no label has 10
+    uneven = make(xlmr, **QUICK | {"held_out": 0.1}).fit(FEW, ["book"] * 15 + ["hours"] * 9)
+    assert uneven.training_["held_out_texts"] == 0  # 9 are too few
 
 
 def test_unused_seeds_are_stopped_by(xlmr: Path) -> None:
@@ -261,7 +292,30 @@ def test_a_collapsed_training_starts_again(xlmr: Path, caplog: pytest.LogCapture
     student = make(xlmr, **QUICK | {"restarts": 2, "learning_rate": 1000.0}).fit(FEW, FEW_LABELS)
     assert student.training_["restarts"] == 2
     assert student.training_["collapsed"] != ""
-    assert "attempt 3 of 3 collapsed" in caplog.text
+    assert "attempt 3 of 3 collapsed: the loss did not fall" in caplog.text
+
+
+def test_who_always_says_the_commonest_label_has_learned_nothing(xlmr: Path) -> None:
+    rare = ["book"] * 22 + ["hours"] * 2
+    student = make(xlmr, **QUICK | {"epochs": 4}).fit(FEW, rare)
+    assert student.predict(FEW) == ["book"] * 24
+    assert (
+        student.training_["collapsed"]
+        == "it gets 92% of its own texts right, no more than who always says the commonest label"
+    )
+
+
+def test_who_gets_no_more_of_the_held_out_texts_right_has_learned_nothing(xlmr: Path) -> None:
+    others = [text for text, label in zip(TEXTS, LABELS, strict=True) if label != "prescription"]
+    wrong = ["prescription"] * (len(others) - 1) + ["opening_hours"]
+    student = make(xlmr, **LEARNS | {"restarts": 0}).fit(TEXTS, LABELS, Labelled(others, wrong))
+    assert "of the held-out texts right, no more than" in str(student.training_["collapsed"])
+
+
+def test_held_out_texts_of_one_label_tell_nothing_of_a_collapse(xlmr: Path) -> None:
+    of_one = [text for text, label in zip(TEXTS, LABELS, strict=True) if label == "prescription"]
+    student = make(xlmr, **LEARNS | {"restarts": 0}).fit(TEXTS, LABELS, Labelled(of_one, ["prescription"] * 20))
+    assert student.training_["collapsed"] == ""
 
 
 def through(monkeypatch: pytest.MonkeyPatch, change: Callable[[int, int, Any], Any]) -> None:
@@ -310,6 +364,16 @@ def test_out_of_memory_makes_smaller_batches_of_the_same_steps(
     assert student.predict_proba(NEW) == pytest.approx(wanted, abs=1e-6)
 
 
+def test_a_step_is_the_same_in_small_batches(xlmr: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(xlmr, tmp_path / "xlmr")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    whole = quick(folder, batch_size=8).predict_proba(NEW)
+    assert quick(folder, batch_size=3, accumulate=3).predict_proba(NEW) != pytest.approx(whole, abs=1e-3)
+    assert quick(folder, batch_size=2, accumulate=4).predict_proba(NEW) == pytest.approx(whole, abs=1e-3)
+
+
 def test_no_memory_for_a_single_text_is_said(xlmr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room_for(monkeypatch, 0)
     with pytest.raises(PolydistillError, match="out of memory with a single text at once; lower"):
@@ -319,6 +383,10 @@ def test_no_memory_for_a_single_text_is_said(xlmr: Path, monkeypatch: pytest.Mon
 def test_one_label_is_nothing_to_learn(xlmr: Path) -> None:
     with pytest.raises(DataError, match=r"two labels or more, got \['book'\]"):
         make(xlmr).fit(["a", "b"], ["book", "book"])
+
+
+def test_a_processor_does_one_training_at_a_time(xlmr: Path) -> None:
+    assert make(xlmr).at_once() == 1 or torch.cuda.is_available()
 
 
 def test_no_text_has_no_probabilities(learned: EncoderStudent) -> None:
@@ -394,6 +462,26 @@ def test_a_hub_out_of_reach_is_said_with_the_way_round(monkeypatch: pytest.Monke
         hub.model_folder("some/model", "a" * 40, "train.encoder")
     assert f"hf download some/model --revision {'a' * 40} --local-dir DIR" in str(error.value)
     assert "set train.encoder.model: DIR and train.encoder.revision: null" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            GatedRepoError,
+            "open only to those who accept its licence; do so on its page at the Hugging Face hub, then set",
+        ),
+        (RepositoryNotFoundError, "the Hugging Face hub has no model some/model, and there is no folder of that name"),
+        (RevisionNotFoundError, f"train.encoder.revision: some/model has no commit {'a' * 40}"),
+    ],
+)
+def test_what_the_hub_refuses_is_said(error: type[HfHubHTTPError], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> str:
+        raise error("no", response=httpx.Response(403, request=httpx.Request("GET", "https://hub.invalid")))
+
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    with pytest.raises(DataError, match=said):
+        hub.model_folder("some/model", "a" * 40, "train.encoder")
 
 
 def test_the_rows_that_are_used_learn_as_in_the_whole_table() -> None:

@@ -1,8 +1,8 @@
 """The tables of docs/paper-data.md, from a workspace that `polydistill import-paper` made and `dvc repro` ran.
 
-    python benchmarks/paper_table.py WORKSPACE [--only texts]
+    python benchmarks/paper_table.py WORKSPACE [--only texts|scores]
 
-With `--only texts` the steps up to `measure` are enough.
+With `--only texts` the steps up to `measure` are enough; `--only scores` needs no `measure`.
 """
 
 import argparse
@@ -100,12 +100,13 @@ def main() -> None:
     """Print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workspace", type=Path)
-    parser.add_argument("--only", choices=["texts"], help="leave the scores of students out")
+    parser.add_argument("--only", choices=["texts", "scores"], help="print these alone")
     arguments = parser.parse_args()
     workspace = Workspace.open(arguments.workspace)
-    rejections(workspace.cells())
-    diversity(workspace.cells())
-    if arguments.only:
+    if arguments.only != "scores":
+        rejections(workspace.cells())
+        diversity(workspace.cells())
+    if arguments.only == "texts":
         return
     for task in dict.fromkeys(cell.task for cell in workspace.cells()):
         rows = [row(cell) for cell in workspace.cells() if cell.task == task]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chat_server import chat_server
+from polydistill.files import read_json
 from polydistill.workspace import render_workspace, write_workspace
 from spaces import FACETS, TASK, build_workspace, write_yaml
 
@@ -44,6 +45,33 @@ def test_two_strategies_stand_side_by_side(tmp_path: Path) -> None:
     encoding = plot["content"]["encoding"]
     assert (encoding["color"]["field"], encoding["strokeDash"]["field"]) == ("rev", "source")
     assert (encoding["x"]["field"], encoding["y"]["field"]) == ("size", "accuracy")
+
+
+@pytest.mark.slow
+def test_variants_of_the_settings_stand_side_by_side_and_nothing_else_changes(tmp_path: Path) -> None:
+    build_workspace(tmp_path, train__sizes=[4], filter__too_short={"min_chars": 40})
+    write_workspace(tmp_path, {"dvc.yaml": render_workspace("dvc.yaml", recorded=True)})
+    call(tmp_path, "git", "add", "--all")
+    call(tmp_path, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message=first")
+    call(tmp_path, "dvc", "repro", "--quiet", "evaluate")
+    before = {name: (tmp_path / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
+    evaluated = (tmp_path / CELL / "evaluated/evaluation.json").read_bytes()
+
+    said = call(tmp_path, "polydistill", "ablate", "length", "--vary", "filter.too_short.min_chars=5,40")
+    assert "min_chars 40" in said
+    folder = tmp_path / "work/ablations/length"
+    lines = {line["variant"]: line for line in read_json(folder / "ablation.json")["lines"]}
+    assert set(lines) == {"min_chars 5", "min_chars 40"}
+    assert (folder / "figure.svg").exists()
+    finals = [
+        read_json(path)["students"]["linear"]["final"]["size"]
+        for path in sorted(folder.with_name("length-variants").rglob("evaluation.json"))
+    ]
+    assert sorted(finals)[0] < sorted(finals)[1] == 8  # fewer of the eight texts are so long
+
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert (tmp_path / CELL / "evaluated/evaluation.json").read_bytes() == evaluated
+    assert "length-min-chars-5" in call(tmp_path, "dvc", "exp", "list", "--name-only")
 
 
 def call(workspace: Path, *command: str) -> str:

@@ -15,11 +15,12 @@ from typing import Any
 from polydistill.ablate import run_ablate
 from polydistill.ablate.variants import Variant, with_changes
 from polydistill.errors import PolydistillError
-from polydistill.files import explained, new_folder
+from polydistill.files import explained, new_folder, read_yaml
 from polydistill.workspace import Cell, Workspace
 
 log = logging.getLogger(__name__)
 
+_RUN_BY_DVC = ("prepare", "generate", "filter", "train", "evaluate")
 _CHANGED_BY_DVC = ("params.yaml", "dvc.lock")
 
 
@@ -72,8 +73,14 @@ def _as_it_was(root: Path) -> Iterator[None]:
                     (root / name).write_bytes(before[name])
                 else:
                     (root / name).unlink(missing_ok=True)
-        if "dvc.lock" in before:
-            _dvc(root, "checkout", "--quiet", "--force")
+        if stages := _stages(root / "dvc.lock"):
+            _dvc(root, "checkout", "--quiet", "--force", *stages)
+
+
+def _stages(lock: Path) -> list[str]:
+    """Return the stages that had been run, of those that an experiment runs; DVC fails over one that had not."""
+    known = read_yaml(lock)["stages"] if lock.exists() else {}
+    return [name for name in known if name.partition("@")[0] in _RUN_BY_DVC]
 
 
 def _dvc(root: Path, *arguments: str) -> None:

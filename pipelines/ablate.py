@@ -53,21 +53,20 @@ def score_variant(
 
 
 @dsl.pipeline(name="ablate", description="Variants of the settings side by side, on the same test texts.")
-def ablate(data: str, runs: list, students: list) -> None:
+def ablate(data: str, runs: list) -> None:
     """Score the students of every variant in every cell.
 
     Args:
         data: Folder with a folder a task (task.yaml, a folder a language), as the pods see it.
-        runs: What to run, one for each variant and cell: `variant`, its name; `cell`, task/language; and the sections
-            of params.yaml that a cell needs, by their names.
-        students: The kinds of student to train in each.
+        runs: What to run, one for each variant and cell: `variant`, its name; `cell`, task/language; `students`, the
+            kinds to train; and the sections of params.yaml that a cell needs, by their names.
     """
     with dsl.ParallelFor(runs) as run:
         scored = score_variant(
             data=data,
             cell=run.cell,
             variant=run.variant,
-            students=students,
+            students=run.students,
             teacher=run.teacher,
             budget=run.budget,
             prepare=run.prepare,
@@ -86,5 +85,6 @@ def arguments(params: Params, variants: Sequence[Variant], data: str) -> dict[st
     for variant in variants:
         changed = with_changes(params, variant.changes)
         sections = {name: to_struct(getattr(changed, name)) for name in SECTIONS}
-        runs += [{"variant": variant.name, "cell": cell, **sections} for cell in changed.cells]
-    return {"data": data, "runs": runs, "students": params.train.students}
+        students = changed.train.students
+        runs += [{"variant": variant.name, "cell": cell, "students": students, **sections} for cell in changed.cells]
+    return {"data": data, "runs": runs}

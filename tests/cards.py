@@ -170,7 +170,8 @@ def make_card(
                 },
                 "against_teacher": None if teacher is None else apart(final - teacher),
                 "break_even": None if teacher is None else break_even(overtakes),
-                "restarts": 0,
+                "restarted": 0,
+                "collapsed": 0,
                 "curve": curve,
                 "subset": "random",
             }

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from polydistill.ablate import compare_variants, markdown_table, run_ablate
-from polydistill.ablate.variants import QUESTIONS, combinations, read_vary, variants_of, with_changes
+from polydistill.ablate.experiments import run_experiments
+from polydistill.ablate.variants import QUESTIONS, Variant, combinations, read_vary, variants_of, with_changes
 from polydistill.errors import DataError, ParamsError
 from polydistill.files import digest, read_json, write_json
 from polydistill.params import Params, check
-from spaces import settings
+from polydistill.workspace import Workspace
+from spaces import build_workspace, settings
 
 
 def evaluation(language: str, curve: dict[tuple[str, int], float], final: float, half: float = 0.03) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def test_every_variant_of_a_question_can_be_set(question: str) -> None:
 
 def test_questions_vary_what_they_say() -> None:
     seeds = [with_changes(params(), v.changes).prepare.seeds_per_label for v in QUESTIONS["seeds"]]
-    assert seeds == [0, 5, 10, 20]
+    assert seeds == [20, 10, 5, 0]
     on, off = (with_changes(params(), variant.changes).filter for variant in QUESTIONS["filter"])
     assert on == params().filter
     assert (off.checks, off.mark) == (["test_leak"], [])
@@ -106,6 +108,36 @@ def test_all_combinations_of_what_is_varied_are_run() -> None:
         "model small, seeds_per_label 10",
     ]
     assert variants_of("alignment", vary) == combinations(vary)
+
+
+def test_settings_that_belong_together_change_together() -> None:
+    vary = read_vary(["teacher.model=big,small", "train.lora.model,train.lora.revision=[C,abc],[D,null]"])
+    variants = combinations(vary)
+    assert [variant.name for variant in variants[:2]] == [
+        "teacher.model big, lora.model C, revision abc",
+        "teacher.model big, lora.model D, revision None",
+    ]
+    assert variants[3].changes == {"teacher.model": "small", "train.lora.model": "D", "train.lora.revision": None}
+    with pytest.raises(ParamsError, match="C is no list of 2 values, one for each key"):
+        combinations(read_vary(["train.lora.model,train.lora.revision=C,D"]))
+
+
+def test_small_numbers_can_be_varied() -> None:
+    assert read_vary(["train.encoder.learning_rate=2e-5,1e-4"]) == {"train.encoder.learning_rate": [2e-5, 1e-4]}
+
+
+@pytest.mark.parametrize("question", ["../elsewhere", "a/b", "", "-x", "seeds-variants"])
+def test_a_question_is_a_name(tmp_path: Path, question: str) -> None:
+    build_workspace(tmp_path)
+    with pytest.raises(ParamsError, match="a name is of small letters"):
+        run_experiments(Workspace.open(tmp_path), question, QUESTIONS["seeds"], tmp_path / "ablated")
+
+
+def test_variants_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    build_workspace(tmp_path)
+    twins = [Variant("rate 0.5", {}), Variant("rate 0,5", {})]
+    with pytest.raises(ParamsError, match="two variants have one name: rate 0.5; rate 0,5"):
+        run_experiments(Workspace.open(tmp_path), "rate", twins, tmp_path / "ablated")
 
 
 def test_lists_can_be_varied() -> None:

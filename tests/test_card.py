@@ -69,7 +69,8 @@ EVALUATION = {
             "final": {"size": 6, **SCORES},
             "against_teacher": None,
             "break_even": None,
-            "restarts": 0,
+            "restarted": 0,
+            "collapsed": 0,
             "curve": [
                 {
                     "source": "synthetic",

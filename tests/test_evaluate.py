@@ -56,7 +56,7 @@ def build_trained(folder: Path, answers: dict[tuple[str, int, int], str], questi
         for text, label in zip(questions, ({"b": "book", "h": "hours"}.get(c, c) for c in said), strict=True)
     ]
     write_rows(folder / "predictions.parquet", rows, PREDICTIONS)
-    write_json(folder / "train.json", {"student": folder.name, "subset": "random", "restarts": 0})
+    write_json(folder / "train.json", {"student": folder.name, "subset": "random", "restarted": 0, "collapsed": 0})
     return folder
 
 

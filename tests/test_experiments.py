@@ -74,6 +74,29 @@ def test_variants_of_the_settings_stand_side_by_side_and_nothing_else_changes(tm
     assert "length-min-chars-5" in call(tmp_path, "dvc", "exp", "list", "--name-only")
 
 
+@pytest.mark.slow
+def test_variants_of_what_a_teacher_is_asked_pay_for_their_texts_and_for_no_others(tmp_path: Path) -> None:
+    with chat_server() as server:
+        build_workspace(
+            tmp_path, teacher__kind="openai", teacher__url=server.url, generate__texts_per_label=4, train__sizes=[4]
+        )
+        write_workspace(tmp_path, {"dvc.yaml": render_workspace("dvc.yaml", recorded=False)})
+        call(tmp_path, "git", "add", "--all")
+        call(tmp_path, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message=first")
+        call(tmp_path, "dvc", "repro", "--quiet", "evaluate")
+        ablate = ["polydistill", "ablate", "mine", "--vary", "prepare.seeds_per_label=2,0"]
+        call(tmp_path, *ablate)
+        asked = server.count()
+        call(tmp_path, *ablate)
+        assert server.count() == asked  # all that was paid for stands in the journals
+        journals = sorted(path.name for path in (tmp_path / CELL / "generated/journal").glob("*.jsonl"))
+        assert len(journals) == 2 and "plain.jsonl" in journals
+        call(tmp_path, "dvc", "repro", "--quiet", "evaluate")
+        assert server.count() == asked
+    lines = read_json(tmp_path / "work/ablations/mine/ablation.json")["lines"]
+    assert {line["variant"] for line in lines} == {"seeds_per_label 2", "seeds_per_label 0"}
+
+
 def call(workspace: Path, *command: str) -> str:
     environment: dict[str, Any] = {**os.environ, "DVC_NO_ANALYTICS": "true"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

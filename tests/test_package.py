@@ -101,6 +101,11 @@ def test_something_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
         pinned_requirements("serve")
 
 
+def test_an_extra_that_the_installed_version_does_not_know_is_said() -> None:
+    with pytest.raises(MissingExtraError, match=r"before it had the extra serve-quantum, .*\[serve-quantum\]'"):
+        pinned_requirements("serve-quantum")
+
+
 def test_the_container_reports_no_usage(work: Path) -> None:
     assert "BENTOML_DO_NOT_TRACK=True" in (work / "bento" / "env" / "docker" / "Dockerfile").read_text()
 

@@ -403,12 +403,16 @@ def test_p_values_are_adjusted_for_all_students_in_all_languages_of_the_task() -
 @pytest.mark.parametrize(
     ("difference", "p_value", "said"),
     [
-        (0.03, 0.2, "The test texts confirm the choice: there no other student did better beyond chance."),
-        (-0.03, 0.2, "The test texts confirm the choice: there no other student did better beyond chance."),
+        (0.03, 0.2, "The test texts do not speak against the choice: there no other student did better beyond chance."),
+        (
+            -0.03,
+            0.2,
+            "The test texts do not speak against the choice: there no other student did better beyond chance.",
+        ),
         (
             -0.08,
             0.001,
-            "The test texts do not confirm the choice: there encoder (+8.0 points) did better, beyond chance.",
+            "The test texts speak against the choice: there encoder (+8.0 points) did better, beyond chance.",
         ),
     ],
 )

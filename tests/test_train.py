@@ -1,6 +1,7 @@
 import inspect
 import logging
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from polydistill.students import load_student
 from polydistill.students.linear import LinearStudent
 from polydistill.train import run_train
 from polydistill.train.plan import Run, plan_runs
+from polydistill.train.side_by_side import side_by_side
 from polydistill.train.subsets import CHOOSE, Choose, diverse, draw, draw_by, embed, representative
 from spaces import GENERATED, HUMAN, SEEDS, TEST, settings
 
@@ -245,7 +247,7 @@ def test_no_run_is_trained_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert digest(train(tmp_path, jobs=1)) == first
     assert sizes == []
     train(tmp_path, jobs=1, runs=3, sizes=[4, 8], sources=["synthetic"])
-    assert sorted(sizes) == [4, 8, 8]  # the first run of 8 texts is the final one
+    assert sorted(sizes) == [4, 8, 8, 8]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +304,33 @@ def test_a_killed_training_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(LinearStudent, "fit", lambda *_: os._exit(9))
     with pytest.raises(PolydistillError, match="a training was killed, perhaps for want of memory; lower params"):
         train(tmp_path, jobs=2)
+
+
+def test_what_ended_well_beside_a_failure_is_kept() -> None:
+    def work(job: int) -> int:
+        if job == 3:
+            raise DataError("out of luck")
+        return job
+
+    came = []
+    with pytest.raises(DataError, match="out of luck"):
+        for job, _ in side_by_side(work, range(1, 4), 3, forks=True):
+            came.append(job)
+            time.sleep(0.5)  # meanwhile the others end
+    assert sorted(came) == [1, 2]
+
+
+def test_trainings_that_collapsed_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = LinearStudent.fit
+
+    def collapsing(self: LinearStudent, texts: list[str], *more: Any) -> LinearStudent:
+        fit(self, texts, *more)
+        self.training_ = {"restarts": 2, "collapsed": "loss"} if len(texts) == 6 else {"restarts": len(texts) == 8}
+        return self
+
+    monkeypatch.setattr(LinearStudent, "fit", collapsing)
+    facts = read_json(train(tmp_path, jobs=1) / "train.json")
+    assert (facts["restarted"], facts["collapsed"]) == (5, 4)
 
 
 def test_only_the_last_final_student_is_kept(tmp_path: Path) -> None:

@@ -156,8 +156,10 @@ class StudentFacts(Facts):
     against_teacher: Beside | None
     break_even: BreakEvenFacts | None
     curve: list[CurvePoint]
-    restarts: int
+    restarted: int
     """Trainings that collapsed, and were begun again."""
+    collapsed: int
+    """Those of them that stayed so."""
     subset: str
     """How the texts of a point of the curve were chosen, as `train.subset` names it."""
 

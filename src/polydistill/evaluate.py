@@ -168,7 +168,8 @@ def run_evaluate(
         students[kind] = {
             **score_student(answered, answers_of_teacher, scorer),
             "subset": training["subset"],
-            "restarts": training["restarts"],
+            "restarted": training["restarted"],
+            "collapsed": training["collapsed"],
         }
     evaluation = {
         "schema_version": 2,

@@ -132,12 +132,17 @@ def read_yaml(path: Path) -> Any:
         DataError: If the file is missing, unreadable or no YAML; the message names the line.
     """
     try:
-        return yaml.load(read_text(path), Loader=_Loader)
+        return parse_yaml(read_text(path))
     except yaml.MarkedYAMLError as exc:
         line = exc.problem_mark.line + 1 if exc.problem_mark else 1
         raise DataError(f"{path}:{line}: not YAML ({exc.problem})") from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:  # a control character, a date such as 2026-13-01, ...
         raise DataError(f"{path}: not YAML ({exc})") from exc
+
+
+def parse_yaml(content: str) -> Any:
+    """Return what YAML says, numbers such as 2e-05 among it; errors are those of PyYAML."""
+    return yaml.load(content, Loader=_Loader)
 
 
 def require_input(path: Path, step: str) -> Path:

@@ -88,6 +88,12 @@ def pinned_requirements(*roots: str) -> list[str]:
     Raises:
         MissingExtraError: If something is not installed.
     """
+    known = metadata.metadata("polydistill").get_all("Provides-Extra") or []
+    if unknown := sorted({*roots} - {*known}):
+        raise MissingExtraError(
+            f"polydistill was installed before it had the extra {', '.join(unknown)}, which the service needs; "
+            f"run: pip install 'polydistill[{','.join(roots)}]'"
+        )
     pins: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
     waiting = [Requirement(f"polydistill[{','.join(roots)}]")]
@@ -102,7 +108,8 @@ def pinned_requirements(*roots: str) -> list[str]:
             except metadata.PackageNotFoundError as exc:
                 needed = f"{requirement.name} is not installed, which the service needs"
                 raise MissingExtraError(f"{needed}; run: pip install 'polydistill[{','.join(roots)}]'") from exc
-            pins[found.name] = f"{found.name}=={found.version}"
+            # The index has no local versions, such as the +cpu of PyTorch.
+            pins[found.name] = f"{found.name}=={found.version.partition('+')[0]}"
             needed_by_it = map(Requirement, found.requires or [])
             waiting += [r for r in needed_by_it if r.marker is None or r.marker.evaluate({"extra": extra})]
     del pins["polydistill"]

@@ -86,7 +86,8 @@ def break_even_sentence(card: Card) -> str:
 def confirmation_sentence(card: Card) -> str:
     """Return whether the test texts confirm the choice of the winner; nothing where it had no rival."""
     winner = card.winner.student
-    pairs = [pair for pair in card.pairs if winner in pair.students]
+    out = set(card.winner.no_candidates)
+    pairs = [pair for pair in card.pairs if winner in pair.students and not out & set(pair.students)]
     if not pairs:
         return ""
     adjusted = holm([pair.p_value for pair in pairs])
@@ -96,8 +97,8 @@ def confirmation_sentence(card: Card) -> str:
         if pair.seen_from(winner) < 0 and p_value < 1 - card.confidence
     ]
     if better:
-        return f"The test texts do not confirm the choice: there {' and '.join(better)} did better, beyond chance."
-    return "The test texts confirm the choice: there no other student did better beyond chance."
+        return f"The test texts speak against the choice: there {' and '.join(better)} did better, beyond chance."
+    return "The test texts do not speak against the choice: there no other student did better beyond chance."
 
 
 def _p(value: float) -> str:

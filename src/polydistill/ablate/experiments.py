@@ -14,12 +14,15 @@ from typing import Any
 
 from polydistill.ablate import run_ablate
 from polydistill.ablate.variants import Variant, with_changes
-from polydistill.errors import PolydistillError
+from polydistill.errors import ParamsError, PolydistillError
 from polydistill.files import explained, new_folder, read_yaml
+from polydistill.params import NAME
+from polydistill.teachers.journal import ABLATION
 from polydistill.workspace import Cell, Workspace
 
 log = logging.getLogger(__name__)
 
+_VARIANTS = "-variants"
 _RUN_BY_DVC = ("prepare", "generate", "filter", "train", "evaluate")
 _CHANGED_BY_DVC = ("params.yaml", "dvc.lock")
 
@@ -34,11 +37,17 @@ def run_experiments(workspace: Workspace, question: str, variants: Sequence[Vari
         ablated: Folder to write, as `run_ablate` does, and beside it a folder a variant with what `evaluate` wrote.
 
     Raises:
-        ParamsError: If a variant has a setting that is not allowed; then nothing is run.
+        ParamsError: If a variant has a setting that is not allowed, or two cannot be told apart; then nothing is run.
         PolydistillError: If DVC cannot run one.
     """
+    if not re.fullmatch(NAME, question) or question.endswith(_VARIANTS):
+        raise ParamsError(
+            f"ablate {question}: a name is of small letters, digits, - and _, and does not end in {_VARIANTS}"
+        )
     for variant in variants:
         with_changes(workspace.params, variant.changes)
+    if len({_slug(variant.name) for variant in variants}) < len(variants):
+        raise ParamsError(f"ablate {question}: two variants have one name: {'; '.join(v.name for v in variants)}")
     evaluated = []
     with _as_it_was(workspace.root):
         for variant in variants:
@@ -47,7 +56,7 @@ def run_experiments(workspace: Workspace, question: str, variants: Sequence[Vari
             changes = [f"--set-param={key}={_hydra(value)}" for key, value in variant.changes.items()]
             _dvc(workspace.root, "exp", "run", "--quiet", "--force", "--name", name, *changes, "evaluate")
             for cell in workspace.cells():
-                kept = ablated.with_name(f"{ablated.name}-variants") / name / cell.name
+                kept = ablated.with_name(f"{ablated.name}{_VARIANTS}") / name / cell.name
                 _keep(cell, kept)
                 evaluated.append((variant.name, kept))
     run_ablate(evaluated, ablated)
@@ -89,12 +98,12 @@ def _dvc(root: Path, *arguments: str) -> None:
     if program is None:
         raise PolydistillError("dvc is not installed, which runs the variants; run: pip install 'polydistill[dvc]'")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment: dict[str, Any] = {**os.environ, "DVC_NO_ANALYTICS": "true", "PATH": path}
+    environment: dict[str, Any] = {**os.environ, "DVC_NO_ANALYTICS": "true", "PATH": path, ABLATION: "1"}
     done = subprocess.run([program, *arguments], cwd=root, env=environment, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise PolydistillError(
-            f"`dvc {' '.join(arguments)}` failed, see above; experiments need a git repository with a commit: "
-            "git add --all && git commit"
+            f"`dvc {' '.join(arguments)}` failed, see above; where that is DVC's word: experiments need a git "
+            "repository with a commit (git add --all && git commit)"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from polydistill.errors import ParamsError
+from polydistill.files import parse_yaml
 from polydistill.params import Params, check
 
 
@@ -20,20 +21,43 @@ class Variant:
 
 
 def combinations(vary: Mapping[str, Sequence[Any]]) -> list[Variant]:
-    """Return a variant for each combination of the values of the settings, which are named by dotted keys."""
-    return [
-        Variant(", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in changes.items()), changes)
-        for values in product(*vary.values())
-        for changes in [dict(zip(vary, values, strict=True))]
-    ]
+    """Return a variant for each combination of the values of the settings, which are named by dotted keys.
+
+    Keys with a comma between them change together: their values are lists, one value a key.
+
+    Raises:
+        ParamsError: If such a value is no list of as many.
+    """
+    shown = _short_names([one for keys in vary for one in keys.split(",")])
+    variants = []
+    for values in product(*vary.values()):
+        changes: dict[str, Any] = {}
+        for keys, value in zip(vary, values, strict=True):
+            together = keys.split(",")
+            if len(together) > 1 and (not isinstance(value, list) or len(value) != len(together)):
+                raise ParamsError(f"--vary {keys}: {value} is no list of {len(together)} values, one for each key")
+            changes |= dict(zip(together, value if len(together) > 1 else [value], strict=True))
+        variants.append(Variant(", ".join(f"{shown[key]} {value}" for key, value in changes.items()), changes))
+    return variants
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Return the end of each dotted key that no other key ends in."""
+    shown = {}
+    for key in keys:
+        parts = key.split(".")
+        ends = [".".join(parts[-length:]) for length in range(1, len(parts) + 1)]
+        shown[key] = next((end for end in ends if sum(f".{other}".endswith(f".{end}") for other in keys) == 1), key)
+    return shown
 
 
 QUESTIONS: dict[str, list[Variant]] = {
-    "seeds": combinations({"prepare.seeds_per_label": [0, 5, 10, 20]}),
+    # Most first: where there are too few seeds that is said before anything is asked.
+    "seeds": combinations({"prepare.seeds_per_label": [20, 10, 5, 0]}),
     "strategy": combinations({"generate.strategy": ["plain", "diverse"]}),
     # Without the check for leaks the scores could not be trusted.
     "filter": [Variant("filter on", {}), Variant("filter off", {"filter.checks": ["test_leak"], "filter.mark": []})],
-    "source": [Variant("", {"train.sources": ["synthetic", "human"]})],
+    "source": [Variant("as it is", {"train.sources": ["synthetic", "human"]})],
 }
 """The variants of the questions that need no more than their name."""
 
@@ -64,11 +88,14 @@ def read_vary(given: Sequence[str]) -> dict[str, list[Any]]:
     for one in given:
         key, _, values = one.partition("=")
         try:
-            vary[key] = yaml.safe_load(f"[{values}]")
+            vary[key] = parse_yaml(f"[{values}]")
         except yaml.YAMLError as exc:
             raise ParamsError(f"--vary {one}: the values are not YAML ({exc})") from exc
         if not key or not vary[key]:
-            raise ParamsError(f"--vary {one}: wanted KEY=VALUE,VALUE, such as prepare.seeds_per_label=5,10")
+            raise ParamsError(
+                f"--vary {one}: wanted KEY=VALUE,VALUE, such as prepare.seeds_per_label=5,10, or, for settings that "
+                "change together, KEY,KEY=[VALUE,VALUE],[VALUE,VALUE]"
+            )
     return vary
 
 

@@ -11,6 +11,7 @@ and where there is something to tell `seconds`, `tries`, `fault`, `faults` (what
 """
 
 import fcntl
+import hashlib
 import json
 import os
 from collections import Counter, defaultdict
@@ -28,6 +29,8 @@ from polydistill.files import explained
 from polydistill.teachers.base import ChatRequest, Failure, Outcome, Reply, purpose_of
 
 VERSION = 1
+ABLATION = "POLYDISTILL_ABLATION"
+"""Environment variable of `polydistill ablate`: replies of another plan stay, those of this plan stand beside them."""
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What comes of reading a line that this module has not written."""
 
@@ -73,6 +76,17 @@ def _sum(total: int | None, more: int | None) -> int | None:
     return None if total is None or more is None else total + more
 
 
+def _own_path(path: Path, plan: Mapping[str, Any]) -> Path:
+    """Return where the journal of a plan is among those of other plans: the first one has the plain name."""
+    try:
+        with path.open("rb") as file:
+            there = _parsed(file.readline())["plan"]
+    except (OSError, *_DAMAGE):
+        return path
+    own = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:8]
+    return path if there == plan else path.with_stem(f"{path.stem}-{own}")
+
+
 def journal_path(folder: Path, name: str, *, paid: bool) -> Path:
     """Return where the journal of this name is in a step's folder.
 
@@ -95,8 +109,8 @@ class Journal:
             plan: What all replies in it have in common (model, prompts, temperature, seeds, ...), for JSON.
             paid: Whether its replies cost anything; those of a recording do not, and give way to another plan.
         """
-        self.path, self.paid = path, paid
         self.plan: dict[str, Any] = json.loads(json.dumps(plan))
+        self.path, self.paid = _own_path(path, self.plan) if paid and os.environ.get(ABLATION) else path, paid
         self.usage: defaultdict[str, Usage] = defaultdict(Usage)
         self.latest: dict[str, int] = {}
         """The highest number that was answered in each series of requests, such as generate/<label>."""

@@ -110,7 +110,7 @@ def run_train(
             "subset": params.subset,
             "passed_over": passed_over,
         }
-        content |= {"servable": student_class(kind).servable, "restarts": _total(outcomes.values(), "restarts")}
+        content |= {"servable": student_class(kind).servable, **_told(outcomes.values())}
         write_json(out / "train.json", {"schema_version": 2, **content})
     trainer.finished.forget_models(but=model)
     for source, left_out in passed_over.items():
@@ -120,8 +120,12 @@ def run_train(
         elif left_out:
             least = LEAST_PER_LABEL * len(task.labels)
             log.info("%s: sizes %s are passed over; %d to %d texts can be drawn", source, left_out, least, available)
-    if content["restarts"]:
-        log.warning("%d trainings collapsed and were begun again", content["restarts"])
+    if content["restarted"]:
+        log.warning(
+            "%d trainings collapsed and were begun again, %d of them in vain",
+            content["restarted"],
+            content["collapsed"],
+        )
     log.info("%s: %d runs, final student trained on %d texts", kind, len(runs), len(synthetic))
 
 
@@ -131,5 +135,10 @@ def _score(truth: Sequence[str], answers: Sequence[str | None], labels: Sequence
     return {"n": len(truth), **{metric: float(value) for metric, value in of_both.items()}}
 
 
-def _total(outcomes: Iterable[Outcome], fact: str) -> int:
-    return sum(int(outcome.training.get(fact, 0)) for outcome in outcomes)
+def _told(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    """Return how many trainings collapsed and were begun again, and how many stayed so."""
+    facts = [outcome.training for outcome in outcomes]
+    return {
+        "restarted": sum(bool(of_run.get("restarts")) for of_run in facts),
+        "collapsed": sum(bool(of_run.get("collapsed")) for of_run in facts),
+    }

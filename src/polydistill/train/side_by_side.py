@@ -48,7 +48,9 @@ def side_by_side(
     try:
         under_way = {pool.submit(_do, job): job for job in jobs}
         while under_way:
-            for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+            ended = wait(under_way, return_when=FIRST_COMPLETED).done
+            # What has ended well comes first: an error ends all.
+            for done in sorted(ended, key=lambda one: one.exception() is not None):
                 yield under_way.pop(done), done.result()
     except BrokenProcessPool as exc:
         raise PolydistillError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from polydistill import students
+import polydistill
 from polydistill.files import digest
 from polydistill.params import StudentKind, TrainParams
 from polydistill.records import Record
@@ -22,7 +22,9 @@ from polydistill.train.finished import FinishedRuns, Outcome, key_of
 from polydistill.train.plan import Drawer, Run
 from polydistill.train.side_by_side import side_by_side
 
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "peft")
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "tokenizers", "peft", "onnxruntime")
+_CODE = ("students/*.py", "prompts/*", "replies/*.py", "labelling.py", "text.py", "task.py")
+"""What decides how a student learns and answers, or reads what an LLM answers."""
 
 
 @dataclass
@@ -106,14 +108,18 @@ class Trainer:
             "settings": settings,
             "model": _state(settings.get("model")),
             "seed": run.seed,
+            "final": run.run == FINAL,  # which answers as it is saved
             "texts": _columns(self.drawer.draw(run)),
             "stop_by": [self.stop_by.texts, self.stop_by.labels],
             "asked": self.asked,
             "task": self.context.task.model_dump(),
+            "language": self.context.language,
             "code": _code(),
         }
         if not student_class(self.kind).servable and self.context.teacher is not None:
+            recording = self.context.recording
             facts["teacher"] = self.context.teacher.model_dump()
+            facts["recording"] = digest(recording) if recording is not None and recording.exists() else None
         return facts
 
     def _student(self, seed: int) -> Student:
@@ -134,6 +140,7 @@ def _state(model: str | None) -> list[tuple[str, int, int]]:
 @cache
 def _code() -> dict[str, str]:
     """Return what the code is: another version of it may train another student from the same texts."""
-    files = {file.name: digest(file) for file in Path(students.__file__).parent.glob("*.py")}
+    root = Path(polydistill.__file__).parent
+    files = {str(file.relative_to(root)): digest(file) for pattern in _CODE for file in root.glob(pattern)}
     installed = {found.metadata["Name"]: found.version for found in metadata.distributions()}
     return files | {name: installed.get(name, "") for name in _LIBRARIES}

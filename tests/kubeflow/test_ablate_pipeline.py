@@ -31,6 +31,7 @@ def test_every_variant_is_scored_in_every_cell_and_set_beside_the_others(
     assert [(run["variant"], run["cell"]) for run in given["runs"]] == [
         (variant, cell) for variant in ("filter on", "filter off") for cell in CELLS
     ]
+    assert {tuple(run["students"]) for run in given["runs"]} == {("linear",)}
     ablate(**given)
     (run,) = (tmp_path / "root").iterdir()
     told = read_json(run / "ablate" / "ablated" / "ablation.json")["lines"]

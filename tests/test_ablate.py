@@ -47,6 +47,8 @@ def test_the_table_has_a_row_a_variant_and_source_and_a_column_a_size() -> None:
         "| on | linear | human | 60.0 (57.0–63.0) | 70.0 (67.0–73.0) | – |",
         "| off | linear | synthetic | 50.0 (47.0–53.0) | – | 75.0 (72.0–78.0) |",
         "| off | linear | human | 60.0 (57.0–63.0) | 70.0 (67.0–73.0) | – |",
+        "",
+        "Accuracy in per cent, the mean over cells; in brackets its interval. `all`: the final student.",
     ]
 
 

@@ -468,7 +468,9 @@ def test_evaluate_records_into_the_same_file(tmp_path: Path, server: ChatServer)
         for text in texts
     ]
     write_rows(trained / "predictions.parquet", rows, PREDICTIONS)
-    (trained / "train.json").write_text('{"student": "linear", "subset": "random", "restarted": 0, "collapsed": 0}')
+    (trained / "train.json").write_text(
+        '{"schema_version": 3, "student": "linear", "subset": "random", "restarted": 0, "collapsed": 0}'
+    )
     for command in ("generate", "evaluate"):
         code, said = run(workspace, command, "--record", "tape.jsonl")
         assert code == 0, said

@@ -17,7 +17,7 @@ from polydistill.files import digest, read_json, write_json
 from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check
 from polydistill.records import text_id, write_records, write_rows
 from polydistill.replies import read_label
-from polydistill.runs import FINAL, PREDICTIONS
+from polydistill.runs import FINAL, PREDICTIONS, VERSION
 from polydistill.task import Label
 from spaces import SEEDS, TEST, settings, write_replies
 
@@ -56,7 +56,10 @@ def build_trained(folder: Path, answers: dict[tuple[str, int, int], str], questi
         for text, label in zip(questions, ({"b": "book", "h": "hours"}.get(c, c) for c in said), strict=True)
     ]
     write_rows(folder / "predictions.parquet", rows, PREDICTIONS)
-    write_json(folder / "train.json", {"student": folder.name, "subset": "random", "restarted": 0, "collapsed": 0})
+    write_json(
+        folder / "train.json",
+        {"schema_version": VERSION, "student": folder.name, "subset": "random", "restarted": 0, "collapsed": 0},
+    )
     return folder
 
 
@@ -402,3 +405,12 @@ def test_answers_to_another_test_set_are_refused(tmp_path: Path, questions: list
             budget_params(),
         )
     assert (tmp_path / "evaluated" / "evaluation.json").read_bytes() == before
+
+
+def test_a_student_of_another_version_is_said(tmp_path: Path) -> None:
+    evaluate(tmp_path)
+    path = tmp_path / "trained" / "linear" / "train.json"
+    write_json(path, read_json(path) | {"schema_version": 1})
+    rooms = tmp_path / "prepared", tmp_path / "heldout", [path.parent], tmp_path / "recording.jsonl"
+    with pytest.raises(DataError, match=r"train\.json is of another version of polydistill; run `polydistill train`"):
+        run_evaluate(*rooms, tmp_path / "evaluated", evaluate_params(), teacher_params(), budget_params())

@@ -359,7 +359,7 @@ def test_overtaking_sentence(card: Card, sentence: str) -> None:
         ),
         (
             0.82,
-            "comparisons of the task). A true gap of 8.0 points so many texts would have shown four times out of five.",
+            "comparisons of the task). With so many test texts a true gap shows four times out of five from 8.0",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from polydistill.params import SelectParams
 from polydistill.prepare import run_prepare
 from polydistill.properties import PROPERTIES, REFERENCE
 from polydistill.records import read_rows, write_records, write_rows
-from polydistill.runs import FINAL, PREDICTIONS
+from polydistill.runs import FINAL, PREDICTIONS, VERSION
 from polydistill.select import run_select
 from polydistill.students import load_student
 from polydistill.students.linear import LinearStudent
@@ -43,7 +43,7 @@ def build_trained(folder: Path, seeds: Texts, wrong: int, seed: int, servable: b
         for label in [other[record.label] if number < mistakes else record.label]
     ]
     write_rows(folder / "validation.parquet", rows, PREDICTIONS)
-    write_json(folder / "train.json", {"student": folder.name, "servable": servable})
+    write_json(folder / "train.json", {"schema_version": VERSION, "student": folder.name, "servable": servable})
     return folder
 
 

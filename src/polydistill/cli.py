@@ -318,7 +318,11 @@ def train(workspace: Any, cells: tuple[str, ...], students: tuple[Any, ...]) -> 
     if unknown:
         raise ParamsError(f"student {', '.join(unknown)} is not in params.yaml:train.students")
 
+    from polydistill.students import student_class
     from polydistill.train import run_train
+
+    for student in students or params.train.students:
+        student_class(student)  # what is not installed is said before anything is trained
 
     def run(cell: Any) -> None:
         for student in students or params.train.students:
@@ -481,18 +485,14 @@ def ablate(workspace: Any, question: str, vary: tuple[str, ...]) -> None:
     QUESTION is seeds (0, 5, 10 or 20 a label), strategy (plain or diverse), filter (on or off), source (synthetic or
     human), or a name of your own with --vary. DVC runs each variant as an experiment.
     """
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from polydistill.ablate.experiments import run_experiments
     from polydistill.ablate.variants import read_vary, variants_of
 
     _where.set(f"ablate {question}")
     ablated = workspace.across("ablations") / question
     run_experiments(workspace, question, variants_of(question, read_vary(vary)), ablated)
-    console = Console()
-    console.print(Markdown((ablated / "table.md").read_text(encoding="utf-8")))
-    console.print(f"figure {ablated / 'figure.svg'}", highlight=False, soft_wrap=True)
+    click.echo((ablated / "table.md").read_text(encoding="utf-8"))
+    click.echo(f"figure {ablated / 'figure.svg'}")
 
 
 @cli.command()

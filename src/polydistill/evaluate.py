@@ -17,7 +17,7 @@ from polydistill.files import explained, new_file, read_json, require_input, wri
 from polydistill.labelling import ask_zero_shot
 from polydistill.params import BudgetParams, EvaluateParams, TeacherParams
 from polydistill.records import Record, read_records
-from polydistill.runs import FINAL
+from polydistill.runs import FINAL, read_training
 from polydistill.scores import f1_marks, mean_interval, to_classes
 from polydistill.task import Task
 from polydistill.verdict import break_even, compare_paired, detectable_gap
@@ -161,7 +161,7 @@ def run_evaluate(
             teacher["usage"] = said.usage
     students, finals = {}, {}
     for folder in trained:
-        training = read_json(require_input(folder / "train.json", "train"))
+        training = read_training(folder)
         answered = _read_answers(folder, task, test)
         kind = training["student"]
         finals[kind] = answered.final

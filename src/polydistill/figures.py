@@ -60,7 +60,7 @@ def draw_curves(path: Path, panels: Mapping[str, Panel]) -> None:
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(_PANEL[0] * max(columns, 2), _PANEL[1] * rows + 0.4), layout="constrained")
         FigureCanvasSVG(figure)
         places = figure.subplots(rows, columns, squeeze=False).flat
         for axes, (title, panel) in zip(places, panels.items(), strict=False):

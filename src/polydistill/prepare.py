@@ -311,7 +311,9 @@ def run_prepare(task_folder: Path, language: str, prepared: Path, heldout: Path,
         log.warning("%s", warning)
     for (file, reason), n in Counter((row["file"], row["reason"]) for row in splits.removed).items():
         log.info("%s: left out %d texts, each %s", file, n, reason)
-    if spare:
+    if spare and not seeds:
+        log.info("seeds.csv: no text guides the teacher; %d validate students", len(spare))
+    elif spare:
         log.info(
             "seeds.csv: %d texts beyond the first %d of their label guide nothing", len(spare), params.seeds_per_label
         )

@@ -74,7 +74,7 @@ def certainty_sentence(card: Card, row: Row) -> str:
     if beside.detectable_gap is None:
         return f"{told} So few texts could hardly have shown any gap."
     gap = f"{100 * beside.detectable_gap:.1f}"
-    return f"{told} A true gap of {gap} points so many texts would have shown four times out of five."
+    return f"{told} With so many test texts a true gap shows four times out of five from {gap} points on."
 
 
 def break_even_sentence(card: Card) -> str:

@@ -1,6 +1,15 @@
 """How the trainings of a student are written down: a row a run with its score, its texts, and its answers."""
 
+from pathlib import Path
+from typing import Any
+
 import pyarrow as pa
+
+from polydistill.errors import DataError
+from polydistill.files import read_json, require_input
+
+VERSION = 3
+"""The `schema_version` of train.json."""
 
 FINAL = -1
 """The number of the run that trains on all accepted synthetic texts; runs of the curves count from 0."""
@@ -22,3 +31,18 @@ SUBSAMPLES = pa.schema([*_RUN, ("ids", pa.list_(pa.string()))])
 # A row a run and text: validation.parquet has the validation texts, predictions.parquet the test texts in the order of
 # questions.parquet; train never sees the labels of these.
 PREDICTIONS = pa.schema([*_RUN, ("id", pa.string()), ("label", pa.string())])
+
+
+def read_training(trained: Path) -> dict[str, Any]:
+    """Return train.json of a student.
+
+    Raises:
+        DataError: If it is missing, or of another version.
+    """
+    path = require_input(trained / "train.json", "train")
+    facts: dict[str, Any] = read_json(path)
+    if facts.get("schema_version") != VERSION:
+        raise DataError(
+            f"{path} is of another version of polydistill; run `polydistill train` (`dvc repro -f train`) again"
+        )
+    return facts

@@ -16,7 +16,7 @@ from polydistill.files import digest, new_folder, read_json, require_input, writ
 from polydistill.params import SelectParams
 from polydistill.properties import REFERENCE, text_properties
 from polydistill.records import Record, read_records, read_rows, read_validation, write_rows
-from polydistill.runs import FINAL, PREDICTIONS
+from polydistill.runs import FINAL, PREDICTIONS, read_training
 from polydistill.scores import accuracy, f1_marks, macro_f1, to_classes
 from polydistill.students import Student, load_student
 from polydistill.verdict import choose
@@ -58,7 +58,7 @@ def run_select(
     """
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     labels = [label["name"] for label in facts["task"]["labels"]]
-    training = {folder: read_json(require_input(folder / "train.json", "train")) for folder in trained}
+    training = {folder: read_training(folder) for folder in trained}
     candidates = {of["student"]: folder for folder, of in training.items() if of["servable"]}
     others = sorted(of["student"] for of in training.values() if not of["servable"])
     if not candidates:

@@ -94,7 +94,8 @@ def markdown_table(lines: Sequence[Line]) -> str:
     for line in lines:
         most = max(score.cells for score in line.scores.values())
         rows.append([line.variant, line.student, line.source, *(_cell(line.scores.get(size), most) for size in sizes)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    told = "Accuracy in per cent, the mean over cells; in brackets its interval. `all`: the final student."
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{told}\n"
 
 
 def _cell(score: Score | None, most: int) -> str:

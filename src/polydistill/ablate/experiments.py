@@ -14,7 +14,7 @@ from typing import Any
 
 from polydistill.ablate import run_ablate
 from polydistill.ablate.variants import Variant, with_changes
-from polydistill.errors import ParamsError, PolydistillError
+from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import explained, new_folder, read_yaml
 from polydistill.params import NAME
 from polydistill.teachers.journal import ABLATION
@@ -38,6 +38,7 @@ def run_experiments(workspace: Workspace, question: str, variants: Sequence[Vari
 
     Raises:
         ParamsError: If a variant has a setting that is not allowed, or two cannot be told apart; then nothing is run.
+        DataError: If there is no commit.
         PolydistillError: If DVC cannot run one.
     """
     if not re.fullmatch(NAME, question) or question.endswith(_VARIANTS):
@@ -48,13 +49,19 @@ def run_experiments(workspace: Workspace, question: str, variants: Sequence[Vari
         with_changes(workspace.params, variant.changes)
     if len({_slug(variant.name) for variant in variants}) < len(variants):
         raise ParamsError(f"ablate {question}: two variants have one name: {'; '.join(v.name for v in variants)}")
+    if _run(["git", "rev-parse", "--quiet", "--verify", "HEAD"], workspace.root).returncode:
+        raise DataError(
+            f"{workspace.root}: experiments need a git repository with a commit: git add --all && git commit"
+        )
     evaluated = []
     with _as_it_was(workspace.root):
         for variant in variants:
             name = _slug(f"{question}-{variant.name}")
             log.info("%s: %s", question, variant.name)
             changes = [f"--set-param={key}={_hydra(value)}" for key, value in variant.changes.items()]
-            _dvc(workspace.root, "exp", "run", "--quiet", "--force", "--name", name, *changes, "evaluate")
+            command = [_dvc(), "exp", "run", "--force", "--name", name, *changes, "evaluate"]
+            if _run(command, workspace.root, shown=True).returncode:
+                raise PolydistillError(f"the variant `{variant.name}` failed, see above; mend that and run this again")
             for cell in workspace.cells():
                 kept = ablated.with_name(f"{ablated.name}{_VARIANTS}") / name / cell.name
                 _keep(cell, kept)
@@ -73,6 +80,7 @@ def _as_it_was(root: Path) -> Iterator[None]:
     """Bring back, at the end, the files that an experiment changes, and the results that belong to them."""
     with explained(root, "read"):
         before = {name: (root / name).read_bytes() for name in _CHANGED_BY_DVC if (root / name).exists()}
+    staged = _run(["git", "diff", "--cached", "--quiet"], root).returncode != 0
     try:
         yield
     finally:
@@ -82,8 +90,11 @@ def _as_it_was(root: Path) -> Iterator[None]:
                     (root / name).write_bytes(before[name])
                 else:
                     (root / name).unlink(missing_ok=True)
-        if stages := _stages(root / "dvc.lock"):
-            _dvc(root, "checkout", "--quiet", "--force", *stages)
+        if not staged:  # DVC stages what it changes, and leaves it so where it is interrupted
+            _run(["git", "reset", "--quiet"], root)
+        stages = _stages(root / "dvc.lock")
+        if stages and _run([_dvc(), "checkout", "--quiet", "--force", "--allow-missing", *stages], root).returncode:
+            log.warning("not all results in work/ are those of params.yaml again; `dvc repro` brings them back")
 
 
 def _stages(lock: Path) -> list[str]:
@@ -92,19 +103,19 @@ def _stages(lock: Path) -> list[str]:
     return [name for name in known if name.partition("@")[0] in _RUN_BY_DVC]
 
 
-def _dvc(root: Path, *arguments: str) -> None:
-    beside_python = shutil.which("dvc", path=str(Path(sys.executable).parent))
-    program = beside_python or shutil.which("dvc")
+def _dvc() -> str:
+    program = shutil.which("dvc", path=str(Path(sys.executable).parent)) or shutil.which("dvc")
     if program is None:
         raise PolydistillError("dvc is not installed, which runs the variants; run: pip install 'polydistill[dvc]'")
+    return program
+
+
+def _run(command: Sequence[str], root: Path, *, shown: bool = False) -> subprocess.CompletedProcess[bytes]:
+    """Run a program in the workspace; what it says of errors is shown, or thrown away."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment: dict[str, Any] = {**os.environ, "DVC_NO_ANALYTICS": "true", "PATH": path, ABLATION: "1"}
-    done = subprocess.run([program, *arguments], cwd=root, env=environment, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise PolydistillError(
-            f"`dvc {' '.join(arguments)}` failed, see above; where that is DVC's word: experiments need a git "
-            "repository with a commit (git add --all && git commit)"
-        )
+    stderr = None if shown else subprocess.DEVNULL
+    return subprocess.run(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, check=False)
 
 
 def _hydra(value: Any) -> str:

@@ -87,6 +87,7 @@ def read_vary(given: Sequence[str]) -> dict[str, list[Any]]:
     vary: dict[str, list[Any]] = {}
     for one in given:
         key, _, values = one.partition("=")
+        key = key.strip()
         try:
             vary[key] = parse_yaml(f"[{values}]")
         except yaml.YAMLError as exc:

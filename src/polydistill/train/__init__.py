@@ -12,7 +12,7 @@ from polydistill.files import new_folder, read_json, require_input, write_json
 from polydistill.params import BudgetParams, StudentKind, TeacherParams, TrainParams
 from polydistill.progress import progress
 from polydistill.records import QUESTION, read_records, read_rows, read_validation, write_rows
-from polydistill.runs import FINAL, PREDICTIONS, SCORES, SUBSAMPLES
+from polydistill.runs import FINAL, PREDICTIONS, SCORES, SUBSAMPLES, VERSION
 from polydistill.scores import ABSTAINED, accuracy, macro_f1, to_classes
 from polydistill.students import Context, Labelled, student_class
 from polydistill.task import Task
@@ -111,7 +111,7 @@ def run_train(
             "passed_over": passed_over,
         }
         content |= {"servable": student_class(kind).servable, **_told(outcomes.values())}
-        write_json(out / "train.json", {"schema_version": 2, **content})
+        write_json(out / "train.json", {"schema_version": VERSION, **content})
     trainer.finished.forget_models(but=model)
     for source, left_out in passed_over.items():
         available = drawer.available[source]

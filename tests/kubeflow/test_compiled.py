@@ -16,10 +16,10 @@ from polydistill.files import read_yaml
 ROOT = Path(__file__).parents[2]
 TEN = {"prepare", "generate", "filter", "measure", "train", "evaluate", "select", "package", "serve", "monitor"}
 STEPS = {*TEN, "card", "report"}
-OTHER_COMMANDS = {"rejected", "show", "init", "import-paper", "facets"}
+OTHER_COMMANDS = {"ablate", "rejected", "show", "init", "import-paper", "facets"}
 
 
-@pytest.mark.parametrize("step", sorted(STEPS))
+@pytest.mark.parametrize("step", sorted(STEPS | {"ablate"}))
 def test_a_component_compiles_under_its_word(step: str, tmp_path: Path) -> None:
     component = getattr(importlib.import_module(f"components.{step}.component"), step)
     compiler.Compiler().compile(component, str(tmp_path / "component.yaml"))
@@ -43,7 +43,7 @@ def test_a_changed_file_is_found(tmp_path: Path) -> None:
 
 def test_library_components_stages_and_commands_share_their_words() -> None:
     assert all(hasattr(importlib.import_module(f"polydistill.{step}"), f"run_{step}") for step in TEN)
-    assert {path.parent.name for path in (ROOT / "components").glob("*/component.py")} == STEPS
+    assert {path.parent.name for path in (ROOT / "components").glob("*/component.py")} == STEPS | {"ablate"}
     assert set(read_yaml(ROOT / "dvc.yaml")["stages"]) == STEPS
     assert set(cli.commands) - OTHER_COMMANDS == STEPS
     assert {name for name, _ in _tasks()} == STEPS

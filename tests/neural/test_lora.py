@@ -84,7 +84,7 @@ def test_it_learns_what_the_base_model_has_wrong(llama: Path, learned: LoraStude
     assert accuracy(untrained, TEXTS, [WRONG[label] for label in LABELS]) > 0.4
     assert accuracy(untrained, TEXTS, LABELS) < 0.2
     assert accuracy(learned, TEXTS, LABELS) > 0.7
-    assert accuracy(learned, NEW, RIGHT) > 0.3  # who guesses gets so much right once in a hundred times
+    assert accuracy(learned, NEW, RIGHT) > 0.35  # who guesses gets 0.2 of 100 right, and so much once in ten thousand
 
 
 def test_the_loss_falls(llama: Path, learned: LoraStudent) -> None:

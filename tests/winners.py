@@ -8,6 +8,7 @@ from polydistill.files import digest, write_json
 from polydistill.properties import text_properties
 from polydistill.records import write_rows
 from polydistill.select import REFERENCE
+from polydistill.students import Student
 from polydistill.students.linear import LinearStudent
 
 Texts = Mapping[str, Sequence[str]]  # label -> texts
@@ -42,13 +43,13 @@ SWAHILI: Texts = {
 }
 
 
-def build_winner(work: Path, cell: str, texts: Texts) -> None:
+def build_winner(work: Path, cell: str, texts: Texts, untrained: Student | None = None) -> None:
     """Write winners/<cell> and cards/<cell> below `work`; the winner is trained on `texts` and asked them again."""
     task, language = cell.split("/")
     winner = work / "winners" / cell
     (winner / "model").mkdir(parents=True)
     every = [(text, label) for label, of_label in texts.items() for text in of_label]
-    student = LinearStudent().fit([text for text, _ in every], [label for _, label in every])
+    student = (untrained or LinearStudent()).fit([text for text, _ in every], [label for _, label in every])
     student.save(winner / "model")
     probabilities = student.predict_proba([text for text, _ in every])
     answers = [
@@ -57,11 +58,18 @@ def build_winner(work: Path, cell: str, texts: Texts) -> None:
     ]
     write_json(winner / "known_answers.json", answers)
     digests = {"model": digest(winner / "model"), "accepted": "09bc" * 16}
-    facts = {"task": task, "language": language, "student": "linear", "labels": student.classes_, "digests": digests}
+    facts = {
+        "task": task,
+        "language": language,
+        "student": student.kind,
+        "labels": student.classes_,
+        "digests": digests,
+    }
     write_json(winner / "winner.json", {"schema_version": 1, **facts, "teacher": ["Llama-3-70B-Instruct"]})
     build_reference(winner, [text for text, _ in every], [answer["label"] for answer in answers])
-    won = make_card().winner.model_copy(update={"digests": digests})
-    card = make_card(language, task, winner=won.model_dump())
+    card = make_card(language, task)
+    won = card.winner.model_copy(update={"digests": digests, "student": student.kind})
+    card = card.model_copy(update={"winner": won, "students": {student.kind: card.students["linear"]}})
     (work / "cards" / cell).mkdir(parents=True)
     write_json(work / "cards" / cell / "card.json", card.model_dump(mode="json"))
 

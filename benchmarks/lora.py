@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -88,7 +89,7 @@ def main() -> None:
     questions = student._prompts(asked[: arguments.plain])
     plain = plain_scores(base, questions, answers)
     plain_answering = len(questions) / seconds(lambda: plain_scores(base, questions, answers))
-    apart = np.abs(softmax(plain) - ours).max()
+    apart = np.abs(softmax(plain, axis=1) - ours).max()
     same = np.mean(plain.argmax(axis=1) == ours.argmax(axis=1))
     weights = base.wear(student._config())
     learn_plainly(base, weights, prompts[:PLAIN_BATCH], wanted[:PLAIN_BATCH])
@@ -202,12 +203,6 @@ def seconds(work: Callable[[], Any]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - started
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Return probabilities, row by row."""
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

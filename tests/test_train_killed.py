@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -40,6 +41,10 @@ def ended(workspace: Path) -> int:
     return journal.read_bytes().count(b'"key"') if journal.exists() else 0
 
 
+def children_of(process: subprocess.Popen[str]) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
 def gone(pid: int) -> bool:
     try:
         # A zombie has ended; only its parent has not heard of it.
@@ -53,14 +58,14 @@ def test_what_has_ended_is_not_trained_again_after_a_kill(tmp_path: Path, whole:
     workspace = build(tmp_path)
     process = start(workspace, "train")
     wait_for(lambda: ended(workspace) >= after, process)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = children_of(process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (workspace / CELL / "trained/linear").exists()
     kept = ended(workspace)
     assert kept >= after
     deadline = time.monotonic() + 30
-    while not all(gone(int(child)) for child in children):  # they see for themselves that they are alone
+    while not all(gone(child) for child in children):  # they see for themselves that they are alone
         assert time.monotonic() < deadline
         time.sleep(0.05)
     code, said = run(workspace, "train")
@@ -73,12 +78,12 @@ def test_ctrl_c_ends_all_processes_and_loses_nothing(tmp_path: Path, whole: str)
     workspace = build(tmp_path)
     process = start(workspace, "train")
     wait_for(lambda: ended(workspace) >= 10, process)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    children = children_of(process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.splitlines()[-1]) == (130, INTERRUPTED)
     assert "Traceback" not in said
-    assert all(gone(int(child)) for child in children)
+    assert all(gone(child) for child in children)
     code, said = run(workspace, "train")
     assert code == 0, said
     assert digest(workspace / CELL / "trained/linear") == whole
@@ -88,8 +93,8 @@ def test_a_process_that_is_killed_is_told_and_the_run_can_go_on(tmp_path: Path, 
     workspace = build(tmp_path)
     process = start(workspace, "train")
     wait_for(lambda: ended(workspace) >= 10, process)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[0]), signal.SIGKILL)
+    children = children_of(process)
+    os.kill(children[0], signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "a training was killed, perhaps for want of memory; lower params.yaml:train.jobs" in said

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted
 from tokenizers import Tokenizer
 
@@ -15,7 +16,7 @@ from polydistill.errors import DataError
 from polydistill.files import digest, explained, read_json, read_text, require_input, write_json
 from polydistill.params import EncoderParams
 from polydistill.students.base import Labelled, Student
-from polydistill.students.onnx_session import OnnxSession, softmax
+from polydistill.students.onnx_session import OnnxSession
 
 COMPARED = 100
 """Texts by which the exported model is compared with the trained one."""
@@ -138,10 +139,10 @@ class EncoderStudent(Student):
             return np.empty((0, len(self.classes_)))
         tokens = [encoding.ids for encoding in map(self.tokenizer_.encode, texts)]
         if self._session is not None:
-            return softmax(self._session.logits(tokens))
+            return np.asarray(softmax(self._session.logits(tokens), axis=1))
         from polydistill.students.finetune import answer  # noqa: PLC0415
 
-        return softmax(answer(self.model_, tokens, self._padding))
+        return np.asarray(softmax(answer(self.model_, tokens, self._padding), axis=1))
 
     def save(self, folder: Path) -> None:
         """Write student.json (settings, labels, facts of the training), tokenizer.json and the model as ONNX."""

@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from scipy.special import softmax
 
 from polydistill.errors import PolydistillError
 from polydistill.students.finetune import Tokens, answer
-from polydistill.students.onnx_session import OnnxSession, softmax
+from polydistill.students.onnx_session import OnnxSession
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ def export(model: Any, tokens: Tokens, padding: int, serve: str, folder: Path) -
         whole.parent.mkdir()
         small.parent.mkdir()
         _export(on_cpu, whole)
-        wanted = softmax(answer(on_cpu, tokens, padding))
-        found = softmax(OnnxSession(whole).logits(tokens))
+        wanted = softmax(answer(on_cpu, tokens, padding), axis=1)
+        found = softmax(OnnxSession(whole).logits(tokens), axis=1)
         difference = float(np.abs(found - wanted).max())
         if not difference <= MAX_DIFFERENCE:
             raise PolydistillError(

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from scipy.special import softmax
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -146,9 +147,7 @@ class LoraStudent(Student):
             raise PolydistillError(
                 f"{self.model}: a likelihood is no number; set {SECTION}.precision: fp32, and train again"
             )
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        probabilities: np.ndarray = scores / scores.sum(axis=1, keepdims=True)
-        return probabilities
+        return np.asarray(softmax(scores, axis=1))
 
     def save(self, folder: Path) -> None:
         """Write student.json (settings, labels, what the prompt says, which base) and the adapters as PEFT has them."""

@@ -37,9 +37,3 @@ class OnnxSession:
         ids = np.array([tokens], dtype=np.int64)
         (logits,) = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
         return np.asarray(logits, dtype=np.float64)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return probabilities, each row summing to 1."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,20 @@ class Trainer:
     def key(self, run: Run) -> str:
         """Return the hash of everything that the outcome of a run depends on."""
         if run not in self._keys:
-            self._keys[run] = key_of(self._facts(run))
+            texts = _columns(self.drawer.draw(run))
+            # The final student answers as it is saved, which may be in other digits.
+            facts = {"common": self._common, "seed": run.seed, "final": run.run == FINAL, "texts": texts}
+            self._keys[run] = key_of(facts)
         return self._keys[run]
 
-    def _facts(self, run: Run) -> dict[str, Any]:
+    @cached_property
+    def _common(self) -> str:
+        """The hash of what the outcomes of all runs depend on."""
         settings = getattr(self.params, self.kind).model_dump()
         facts = {
             "kind": self.kind,
             "settings": settings,
             "model": _state(settings.get("model")),
-            "seed": run.seed,
-            "final": run.run == FINAL,  # which answers as it is saved
-            "texts": _columns(self.drawer.draw(run)),
             "stop_by": [self.stop_by.texts, self.stop_by.labels],
             "asked": self.asked,
             "task": self.context.task.model_dump(),
@@ -120,7 +122,7 @@ class Trainer:
             recording = self.context.recording
             facts["teacher"] = self.context.teacher.model_dump()
             facts["recording"] = digest(recording) if recording is not None and recording.exists() else None
-        return facts
+        return key_of(facts)
 
     def _student(self, seed: int) -> Student:
         return make_student(self.kind, self.params, seed, self.context, self.shared)

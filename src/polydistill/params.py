@@ -581,6 +581,115 @@ class MonitorParams(Section):
     )
 
 
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+
+
+class Toleration(Section):
+    """A taint of nodes that pods put up with, as Kubernetes has it."""
+
+    key: str | None = Field(default=None, description="Key of the taint; null: any.")
+    operator: Literal["Equal", "Exists"] = Field(default="Exists", description="Whether `value` must be the taint's.")
+    value: str | None = Field(default=None, description="Value of the taint, for `Equal`.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; null: any."
+    )
+
+
+class Placement(Section):
+    """What a pod of a step gets, where it may run, and how often it may try."""
+
+    cpu: Quantity = Field(description="Cores that it is sure of, such as 2 or 500m.")
+    cpu_limit: Quantity = Field(description="Most cores.")
+    memory: Quantity = Field(description="Memory that it is sure of, such as 4Gi.")
+    memory_limit: Quantity = Field(description="Most memory; a pod that takes more is ended.")
+    gpus: int = Field(ge=0, le=16, description="GPUs (nvidia.com/gpu).")
+    node_selector: dict[str, str] = Field(description="Labels of the nodes that it may run on; {}: any node.")
+    tolerations: list[Toleration] = Field(description="Taints of nodes that it puts up with.")
+    retries: int = Field(ge=0, le=20, description="New tries after a failure, each after a longer pause.")
+    timeout_s: int = Field(ge=60, description="Seconds that a try may take.")
+
+
+class TeacherOnDemandParams(Section):
+    """Section `cluster.teacher`: the Deployment that serves the teacher, scaled from zero for a run."""
+
+    namespace: KubernetesName = Field(description="Namespace of the Deployment.")
+    deployment: KubernetesName = Field(description="Name of the Deployment.")
+    replicas: int = Field(ge=1, le=64, description="Pods while at least one run holds it.")
+    ready_within_s: int = Field(ge=60, description="Seconds from asking for it until it must be ready.")
+    hold_within_s: int = Field(
+        ge=600, description="Seconds after which a run that has not let go of it counts as dead."
+    )
+
+
+class ServingParams(Section):
+    """Section `cluster.serving`: the Deployment that serves the promoted bento."""
+
+    namespace: KubernetesName = Field(description="Namespace of the Deployment.")
+    deployment: KubernetesName = Field(description="Name of the Deployment.")
+    url: str = Field(pattern=r"^https?://[^@?#\s]+$", description="Base URL of its Service, as pods reach it.")
+    ready_within_s: int = Field(ge=60, description="Seconds that a roll-out may take before it is rolled back.")
+
+
+class RetrainParams(Section):
+    """Section `cluster.retrain`: when a cell is trained again, and when a challenger takes a champion's place."""
+
+    max_age_days: int | None = Field(ge=1, description="A champion older than that is due; null: age does not matter.")
+    confidence: float = Field(gt=0, lt=1, description="How sure it must be that a challenger differs from a champion.")
+
+
+class SecretNames(Section):
+    """Section `cluster.secrets`: Kubernetes secrets whose keys the pods find in their environment, where they exist."""
+
+    storage: KubernetesName = Field(
+        description="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, of storage that is not AWS, AWS_ENDPOINT_URL."
+    )
+    git: KubernetesName = Field(description="GIT_USERNAME and GIT_TOKEN, for a repository that is not public.")
+    teacher: KubernetesName = Field(description="api-key: the teacher's key, where it needs one.")
+    hub: KubernetesName = Field(description="HF_TOKEN, for models of the Hugging Face hub that are gated.")
+
+
+class ClusterParams(Section):
+    """Section `cluster`: Kubeflow Pipelines on Kubernetes."""
+
+    endpoint: str | None = Field(
+        pattern=r"^https?://[^@?#\s]+$", description="URL of Kubeflow Pipelines, such as http://localhost:8888."
+    )
+    namespace: KubernetesName = Field(description="Namespace in which runs take place.")
+    token_file: str | None = Field(min_length=1, description="File with the token for the endpoint, where it asks one.")
+    service_account: KubernetesName | None = Field(description="Service account of the runs; null: Kubeflow's own.")
+    repository: str | None = Field(
+        min_length=1, description="Git repository with params.yaml, dvc.yaml and data/, as the pods reach it."
+    )
+    revision: str = Field(min_length=1, description="Branch, tag or commit of it that a run reads its data at.")
+    store: str | None = Field(
+        pattern=r"^(s3|gs|az)://[^\s?#@]+$",
+        description="Where promoted winners and bentos are kept, such as s3://bucket/polydistill; null: runs end with "
+        "the bento, and nothing is promoted.",
+    )
+    registry: str | None = Field(
+        pattern=r"^[a-z0-9][a-z0-9._:/-]*[a-z0-9]$", description="Registry of the images; null: the nodes have them."
+    )
+    tag: str | None = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Tag of the images; null: the version.")
+    size: Literal["cpu", "one-gpu", "four-gpus"] = Field(
+        description="What pods get where the three keys below are null; `four-gpus`: a teacher of 70B on 4 × 80 GB."
+    )
+    steps: Placement | None = Field(description="Pods of all steps but those below; null: as `size` has it.")
+    train: Placement | None = Field(description="Pods that train encoder and lora; null: as `size` has it.")
+    generate: Placement | None = Field(description="Pods with the teacher in the process; null: as `size` has it.")
+    parallel_cells: int = Field(ge=1, le=1000, description="Cells at once.")
+    model_cache: KubernetesName | None = Field(
+        description="Volume claim for the weights that train and generate download; null: every pod downloads anew."
+    )
+    scratch: KubernetesName | None = Field(
+        description="Volume claim (ReadWriteMany) in which replies and trainings outlive a pod that is ended; null: none."
+    )
+    secrets: SecretNames
+    teacher: TeacherOnDemandParams | None = Field(description="The teacher to scale up; null: it is up, or recorded.")
+    serving: ServingParams | None = Field(description="What to roll a promoted bento out to; null: nothing.")
+    retrain: RetrainParams
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -597,6 +706,7 @@ class Params(Section):
     package: PackageParams
     serve: ServeParams
     monitor: MonitorParams
+    cluster: ClusterParams | None = Field(default=None, description="Needed for `polydistill pipeline` alone.")
 
     @model_validator(mode="after")
     def _cells_apart(self) -> Self:

@@ -8,10 +8,28 @@ export BENTOML_DO_NOT_TRACK := true
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo serve test test-slow test-torch test-vllm check fix compile install clean help
+# The images. docker where it runs, else podman; BUILD_ARGS goes to its `build` as it is, as in docs/images.md.
+REGISTRY ?=
+TAG ?= $(VERSION)
+ENGINE ?= $(shell if docker info >/dev/null 2>&1; then echo docker; else echo podman; fi)
+BUILD_ARGS ?=
+IMAGE = $(if $(REGISTRY),$(REGISTRY)/)$(IMAGE_$*):$(TAG)
+IMAGE_core := polydistill
+IMAGE_train := polydistill-train
+IMAGE_generate := polydistill-generate
+DOCKERFILE_core := components/Dockerfile
+DOCKERFILE_train := components/train/Dockerfile
+DOCKERFILE_generate := components/generate/Dockerfile
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
+SOURCE = $(shell git remote get-url origin 2>/dev/null | sed -E 's,//[^@/]*@,//,')
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+CREATED = $(shell $(PYTHON) -c 'import time; print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime($(SOURCE_DATE_EPOCH))))')
+
+.PHONY: demo serve test test-slow test-torch test-vllm test-containers test-manifests manifests images check fix compile install clean help
 
 help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/demo ## set up and run the whole chain on the bundled data
 	dvc repro
@@ -21,7 +39,7 @@ serve: $(VENV)/demo ## serve the demo's bento: POST /classify
 	polydistill serve
 
 test: $(VENV)/dev ## set up and run the tests
-	pytest -m "not slow and not browser and not paper_data and not torch and not vllm"
+	pytest -m "not slow and not browser and not paper_data and not torch and not vllm and not containers"
 
 test-slow: $(VENV)/dev ## the slower tests: killed processes, browser, paper data
 	pytest -m "slow or browser or paper_data"
@@ -31,6 +49,12 @@ test-torch: $(VENV)/dev-torch ## tiny transformers, trained on the CPU: sets up 
 
 test-vllm: $(VENV)/dev $(VENV)-vllm/ready ## a real vLLM on the CPU: sets it up (3.5 GB) and runs the chain on it
 	pytest -m vllm
+
+test-containers: $(VENV)/dev ## build the images of a CPU, and run every step in its image, with docker or podman
+	pytest -m containers
+
+test-manifests: $(VENV)/dev ## the manifests alone, which `make test` has too
+	pytest tests/manifests
 
 check: $(VENV)/dev ## lint, types, compiled pipelines
 	ruff check .
@@ -44,6 +68,17 @@ fix: $(VENV)/dev ## let ruff mend what it can
 
 compile: $(VENV)/dev ## pipelines to YAML
 	python -m pipelines.compile
+
+images: image-core image-train image-generate ## the container images: REGISTRY=, TAG=, PUSH=1, ENGINE=docker or podman, BUILD_ARGS=
+
+image-core image-train image-generate: image-%:
+	$(ENGINE) build $(BUILD_ARGS) --file $(DOCKERFILE_$*) --tag $(IMAGE) \
+	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) --build-arg SOURCE=$(SOURCE) .
+	@$(ENGINE) image inspect --format '{{.Size}}' $(IMAGE) | awk '{printf "$(IMAGE): %.2f GB\n", $$1 / 1e9}'
+	$(if $(PUSH),$(ENGINE) push $(IMAGE))
+
+manifests: ## copy params.yaml to where kustomize finds it
+	cp params.yaml manifests/base/monitoring/params.yaml
 
 install: $(VENV)/dev ## set up the environment for development
 

@@ -3,22 +3,18 @@
 README.md beside this file says how to compile it and how to run it.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 from kfp import dsl
 
 from components.ablate.component import ablate as ablate_step
-from pipelines.chain import never_cached, score_cell
-from polydistill.ablate.variants import Variant, with_changes
-from polydistill.params import Params, to_struct
-
-SECTIONS = ("teacher", "budget", "prepare", "generate", "filter", "train", "evaluate")
+from components.fetch.component import fetch as fetch_step
+from components.teacher_down.component import teacher_down
+from components.teacher_up.component import teacher_up
+from pipelines.chain import RUN, cached, never_cached, score_cell
 
 
 @dsl.pipeline(name="score-variant", description="One variant of the settings in one cell.")
 def score_variant(
-    data: str,
+    data: dsl.Input[dsl.Dataset],
     cell: str,
     variant: str,
     students: list,
@@ -37,6 +33,7 @@ def score_variant(
     """
     tasks = score_cell(
         data=data,
+        data_digest=RUN,
         cell=cell,
         students=students,
         teacher=teacher,
@@ -48,43 +45,40 @@ def score_variant(
         evaluate=evaluate,
         variant=variant,
     )
-    never_cached(*tasks)
+    never_cached(tasks.prepared)  # the digest of its data is not at hand here
+    cached(tasks.generated, tasks.filtered, tasks.trained, tasks.evaluated)
     return tasks.evaluated.outputs["evaluated"]
 
 
 @dsl.pipeline(name="ablate", description="Variants of the settings side by side, on the same test texts.")
-def ablate(data: str, runs: list) -> None:
+def ablate(repository: str, revision: str, cells: list, cluster: dict, runs: list) -> None:
     """Score the students of every variant in every cell.
 
     Args:
-        data: Folder with a folder a task (task.yaml, a folder a language), as the pods see it.
+        repository: Git repository with data/, as the pods reach it; or a folder.
+        revision: Branch, tag or commit to read it at; empty for a folder as it lies.
+        cells: The cells that `runs` names.
+        cluster: Section `cluster` of params.yaml.
         runs: What to run, one for each variant and cell: `variant`, its name; `cell`, task/language; `students`, the
             kinds to train; and the sections of params.yaml that a cell needs, by their names.
     """
-    with dsl.ParallelFor(runs) as run:
-        scored = score_variant(
-            data=data,
-            cell=run.cell,
-            variant=run.variant,
-            students=run.students,
-            teacher=run.teacher,
-            budget=run.budget,
-            prepare=run.prepare,
-            generate=run.generate,
-            filter=run.filter,
-            train=run.train,
-            evaluate=run.evaluate,
-        )
-    ablated = ablate_step(evaluated=dsl.Collected(scored.output))
-    never_cached(ablated)
-
-
-def arguments(params: Params, variants: Sequence[Variant], data: str) -> dict[str, Any]:
-    """Return the arguments of `ablate` that run these variants of params.yaml on the folder `data`."""
-    runs = []
-    for variant in variants:
-        changed = with_changes(params, variant.changes)
-        sections = {name: to_struct(getattr(changed, name)) for name in SECTIONS}
-        students = changed.train.students
-        runs += [{"variant": variant.name, "cell": cell, "students": students, **sections} for cell in changed.cells]
-    return {"data": data, "runs": runs}
+    let_go = teacher_down(run=RUN, cluster=cluster)
+    with dsl.ExitHandler(let_go):
+        fetched = fetch_step(repository=repository, revision=revision, cells=cells)
+        ready = teacher_up(run=RUN, cluster=cluster).after(fetched)
+        with dsl.ParallelFor(runs, parallelism=4) as run:  # `place` has the last word on how many
+            scored = score_variant(
+                data=fetched.outputs["data"],
+                cell=run.cell,
+                variant=run.variant,
+                students=run.students,
+                teacher=run.teacher,
+                budget=run.budget,
+                prepare=run.prepare,
+                generate=run.generate,
+                filter=run.filter,
+                train=run.train,
+                evaluate=run.evaluate,
+            ).after(ready)
+        ablated = ablate_step(evaluated=dsl.Collected(scored.output))
+    never_cached(let_go, fetched, ready, ablated)

@@ -1,14 +1,46 @@
-"""What the pipelines have in common: a cell from its texts to the scores of its students."""
+"""What the pipelines have in common: a cell from its texts to its scores, and from there to what is served."""
 
 from typing import Any, NamedTuple
 
 from kfp import dsl
 
+from components.bundle.component import bundle as bundle_step
+from components.card.component import card as card_step
+from components.challenge.component import challenge as challenge_step
+from components.deploy.component import deploy as deploy_step
 from components.evaluate.component import evaluate as evaluate_step
 from components.filter.component import filter as filter_step
 from components.generate.component import generate as generate_step
+from components.measure.component import measure as measure_step
+from components.monitor.component import monitor as monitor_step
+from components.package.component import package as package_step
 from components.prepare.component import prepare as prepare_step
+from components.promote.component import promote as promote_step
+from components.report.component import report as report_step
+from components.select.component import select as select_step
+from components.serve.component import serve as serve_step
+from components.snapshot.component import snapshot as snapshot_step
 from components.train.component import train as train_step
+
+RUN = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+
+
+class Settings(NamedTuple):
+    """Parameters of a pipeline that are sections of params.yaml, each by its name, and the kinds of student."""
+
+    students: Any
+    cluster: Any
+    teacher: Any
+    budget: Any
+    prepare: Any
+    generate: Any
+    filter: Any
+    measure: Any
+    train: Any
+    evaluate: Any
+    select: Any
+    package: Any
+    monitor: Any
 
 
 class Scored(NamedTuple):
@@ -24,6 +56,7 @@ class Scored(NamedTuple):
 def score_cell(
     *,
     data: Any,
+    data_digest: Any,
     cell: Any,
     students: Any,
     teacher: Any,
@@ -37,29 +70,50 @@ def score_cell(
 ) -> Scored:
     """Add the tasks of one cell to the pipeline that is being made.
 
-    The arguments are parameters of the pipeline; `data` and `cell` may be items of a loop over cells too.
+    Kubeflow's cache knows an artifact by its name, not by its content, so that changed texts would be taken for the old
+    ones. Hence each task is given the digests of what it reads, as parameters, by which the cache goes.
+
+    Args:
+        data: What `fetch` wrote.
+        data_digest: That of the cell in it.
+        cell: Name of the cell; it may be an item of a loop.
+        students: Parameters of the pipeline, as are those that follow: sections of params.yaml, each by its name.
+        teacher: See above.
+        budget: See above.
+        prepare: See above.
+        generate: See above.
+        filter: See above.
+        train: See above.
+        evaluate: See above.
+        variant: Name of the settings, where several are compared.
     """
-    prepared = prepare_step(data=data, cell=cell, params=prepare)
+    prepared = prepare_step(data=data, data_digest=data_digest, cell=cell, params=prepare)
+    splits, of_splits = prepared.outputs["prepared"], prepared.outputs["Output"]
     generated = generate_step(
         data=data,
         cell=cell,
-        prepared=prepared.outputs["prepared"],
+        prepared=splits,
+        prepared_digest=of_splits,
         params=generate,
         checks=filter,
         teacher=teacher,
         budget=budget,
     )
     filtered = filter_step(
-        prepared=prepared.outputs["prepared"],
+        prepared=splits,
+        prepared_digest=of_splits,
         generated=generated.outputs["generated"],
+        generated_digest=generated.outputs["Output"],
         params=filter,
         generation=generate,
     )
     with dsl.ParallelFor(students) as student:
         trained = train_step(
             data=data,
-            prepared=prepared.outputs["prepared"],
+            prepared=splits,
+            prepared_digest=of_splits,
             filtered=filtered.outputs["filtered"],
+            filtered_digest=filtered.outputs["Output"],
             student=student,
             params=train,
             teacher=teacher,
@@ -68,9 +122,11 @@ def score_cell(
     evaluated = evaluate_step(
         data=data,
         cell=cell,
-        prepared=prepared.outputs["prepared"],
+        prepared=splits,
+        prepared_digest=of_splits,
         heldout=prepared.outputs["heldout"],
         trained=dsl.Collected(trained.outputs["trained"]),
+        trained_digests=dsl.Collected(trained.outputs["Output"]),
         params=evaluate,
         teacher=teacher,
         budget=budget,
@@ -79,10 +135,133 @@ def score_cell(
     return Scored(prepared, generated, filtered, trained, evaluated)
 
 
-def never_cached(*tasks: dsl.PipelineTask) -> None:
-    """Have every task run each time.
+def distil_cells(
+    *,
+    fetched: dsl.PipelineTask,
+    champions: dsl.PipelineTask,
+    ready: dsl.PipelineTask,
+    repository: Any,
+    settings: Settings,
+) -> None:
+    """Add the tasks that turn the data of some cells into a bento that is served.
 
-    Kubeflow's cache knows an input by its name, not by its content: changed texts would be taken for old ones.
+    Args:
+        fetched: The data, and the cells with their digests.
+        champions: What is served now.
+        ready: The teacher can be asked after this task.
+        repository: Where the outputs are committed, with a branch a run.
+        settings: Sections of params.yaml.
     """
+    data, cluster = fetched.outputs["data"], settings.cluster
+    with dsl.ParallelFor(fetched.outputs["Output"], parallelism=4) as item:  # `place` has the last word on how many
+        prepared, generated, filtered, trained, evaluated = score_cell(
+            data=data,
+            data_digest=item.digest,
+            cell=item.cell,
+            students=settings.students,
+            teacher=settings.teacher,
+            budget=settings.budget,
+            prepare=settings.prepare,
+            generate=settings.generate,
+            filter=settings.filter,
+            train=settings.train,
+            evaluate=settings.evaluate,
+        )
+        generated.after(ready)
+        of_both = {
+            "prepared": prepared.outputs["prepared"],
+            "prepared_digest": prepared.outputs["Output"],
+            "filtered": filtered.outputs["filtered"],
+            "filtered_digest": filtered.outputs["Output"],
+        }
+        measured = measure_step(**of_both, params=settings.measure)
+        selected = select_step(
+            **of_both,
+            trained=dsl.Collected(trained.outputs["trained"]),
+            trained_digests=dsl.Collected(trained.outputs["Output"]),
+            params=settings.select,
+        )
+        card = card_step(
+            prepared=prepared.outputs["prepared"],
+            generated=generated.outputs["generated"],
+            filtered=filtered.outputs["filtered"],
+            measured=measured.outputs["measured"],
+            evaluated=evaluated.outputs["evaluated"],
+            selected=selected.outputs["selected"],
+        )
+        challenged = challenge_step(
+            cell=item.cell,
+            cluster=cluster,
+            champions=champions.outputs["champions"],
+            prepared=prepared.outputs["prepared"],
+            winner=selected.outputs["winner"],
+            card=card.outputs["card"],
+            data=data,
+        )
+        bundled = bundle_step(
+            cell=item.cell,
+            prepared=prepared.outputs["prepared"],
+            heldout=prepared.outputs["heldout"],
+            generated=generated.outputs["generated"],
+            filtered=filtered.outputs["filtered"],
+            measured=measured.outputs["measured"],
+            trained=dsl.Collected(trained.outputs["trained"]),
+            evaluated=evaluated.outputs["evaluated"],
+            selected=selected.outputs["selected"],
+            winner=selected.outputs["winner"],
+            card=card.outputs["card"],
+        )
+    # The compiler changes a Collected for its consumer, so each consumer has its own.
+    victor, of_victor = challenged.outputs["victor"], challenged.outputs["victor_card"]
+    report = report_step(cards=dsl.Collected(card.outputs["card"]))
+    packaged = package_step(
+        winners=dsl.Collected(victor),
+        cards=dsl.Collected(of_victor),
+        champions=champions.outputs["champions"],
+        params=settings.package,
+    )
+    served = serve_step(
+        bento=packaged.outputs["bento"], winners=dsl.Collected(victor), champions=champions.outputs["champions"]
+    )
+    monitored = monitor_step(
+        winners=dsl.Collected(victor),
+        champions=champions.outputs["champions"],
+        served=served.outputs["served"],
+        params=settings.monitor,
+    )
+    sections = {name: section for name, section in settings._asdict().items() if name != "students"}
+    snapshot = snapshot_step(
+        run=RUN,
+        repository=repository,
+        data=data,
+        bundles=dsl.Collected(bundled.outputs["bundle"]),
+        report=report.outputs["report"],
+        bento=packaged.outputs["bento"],
+        **sections,
+    )
+    promoted = promote_step(
+        run=RUN,
+        cluster=cluster,
+        package=settings.package,
+        bento=packaged.outputs["bento"],
+        victors=dsl.Collected(victor),
+        cards=dsl.Collected(of_victor),
+        challenges=dsl.Collected(challenged.outputs["challenged"]),
+        champions=champions.outputs["champions"],
+    )
+    promoted.after(served, monitored, snapshot)  # what does not answer right, or cannot be traced, is not promoted
+    deployed = deploy_step(cluster=cluster, promoted=promoted.outputs["promoted"], winners=dsl.Collected(victor))
+    cached(prepared, generated, filtered, trained, evaluated, measured, selected)
+    never_cached(card, challenged, bundled, report, packaged, served, monitored, snapshot, promoted, deployed)
+
+
+def cached(*tasks: dsl.PipelineTask) -> None:
+    """Have tasks not run again where all their parameters, digests among them, are those of an earlier run."""
+    for task in tasks:
+        task.set_caching_options(True)
+
+
+def never_cached(*tasks: dsl.PipelineTask) -> None:
+    """Have tasks run each time: what they read or change stands elsewhere, or they are quick."""
     for task in tasks:
         task.set_caching_options(False)

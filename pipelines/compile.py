@@ -9,17 +9,23 @@ from kfp import compiler
 
 from pipelines.ablate import ablate
 from pipelines.distill import distill
+from pipelines.retrain import retrain
 from polydistill import __version__
+from polydistill.cluster.placement import place
+from polydistill.params import load_params
 
-PIPELINES = {"ablate": ablate, "distill": distill}
+PIPELINES = {"ablate": ablate, "distill": distill, "retrain": retrain}
 COMPILED = Path(__file__).parent / "compiled" / __version__
 
 
 def compile_all(folder: Path) -> None:
-    """Write <name>.yaml of each pipeline into the folder."""
+    """Write <name>.yaml of each pipeline into the folder, with what params.yaml beside it gives the pods."""
     folder.mkdir(parents=True, exist_ok=True)
+    params = load_params(Path(__file__).parents[1] / "params.yaml")
     for name, pipeline in PIPELINES.items():
-        compiler.Compiler().compile(pipeline, str(folder / f"{name}.yaml"))
+        file = folder / f"{name}.yaml"
+        compiler.Compiler().compile(pipeline, str(file))
+        file.write_text(place(file.read_text(encoding="utf-8"), params), encoding="utf-8")
 
 
 def stale(compiled: Path) -> list[str]:

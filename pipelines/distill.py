@@ -1,29 +1,25 @@
 """The whole chain as a Kubeflow pipeline: every cell by itself and in parallel, then all winners together.
 
-Its parameters are the sections of params.yaml, by their names; `arguments` returns them. README.md beside this file
-says how to compile it and how to run it.
+Its parameters are the sections of params.yaml, by their names; `polydistill.cluster.arguments` makes them. README.md
+beside this file says how to compile it and how to run it.
 """
-
-from typing import Any
 
 from kfp import dsl
 
-from components.card.component import card as card_step
-from components.measure.component import measure as measure_step
-from components.monitor.component import monitor as monitor_step
-from components.package.component import package as package_step
-from components.report.component import report as report_step
-from components.select.component import select as select_step
-from components.serve.component import serve as serve_step
-from pipelines.chain import never_cached, score_cell
-from polydistill.params import Params, to_struct
+from components.champions.component import champions as champions_step
+from components.fetch.component import fetch as fetch_step
+from components.teacher_down.component import teacher_down
+from components.teacher_up.component import teacher_up
+from pipelines.chain import RUN, Settings, distil_cells, never_cached
 
 
 @dsl.pipeline(name="distill", description="Seeds to served winners: distils an LLM into small text classifiers.")
 def distill(
-    data: str,
+    repository: str,
+    revision: str,
     cells: list,
     students: list,
+    cluster: dict,
     teacher: dict,
     budget: dict,
     prepare: dict,
@@ -36,67 +32,45 @@ def distill(
     package: dict,
     monitor: dict,
 ) -> None:
-    """Train, choose and package a student for every cell.
+    """Train, choose, package and promote a student for every cell.
 
     Args:
-        data: Folder with a folder a task (task.yaml, a folder a language), as the pods see it.
+        repository: Git repository with data/, as the pods reach it; or a folder.
+        revision: Branch, tag or commit to read it at; empty for a folder as it lies.
         cells: What to run, task/language each.
         students: The kinds of student in `train`, once more: Kubeflow cannot loop over a part of a parameter.
-        teacher: Section `teacher` of params.yaml; so are those below, each by its name.
+        cluster: Section `cluster` of params.yaml; so are those below, each by its name.
+        teacher: The LLM that writes training texts.
         budget: What a cell may cost.
         prepare: Seeds a label.
         generate: Texts a label, sampling, self-revision.
         filter: Bounds of what is accepted.
-        measure: Texts to compare.
+        measure: Texts to compare, and gates.
         train: Students, sizes and runs.
         evaluate: Zero-shot comparison and intervals.
         select: The score that decides.
         package: Name of the bento.
         monitor: What counts as drift.
     """
-    with dsl.ParallelFor(cells) as cell:
-        prepared, generated, filtered, trained, evaluated = score_cell(
-            data=data,
-            cell=cell,
-            students=students,
-            teacher=teacher,
-            budget=budget,
-            prepare=prepare,
-            generate=generate,
-            filter=filter,
-            train=train,
-            evaluate=evaluate,
-        )
-        measured = measure_step(
-            prepared=prepared.outputs["prepared"], filtered=filtered.outputs["filtered"], params=measure
-        )
-        selected = select_step(
-            prepared=prepared.outputs["prepared"],
-            filtered=filtered.outputs["filtered"],
-            trained=dsl.Collected(trained.outputs["trained"]),
-            params=select,
-        )
-        card = card_step(
-            prepared=prepared.outputs["prepared"],
-            generated=generated.outputs["generated"],
-            filtered=filtered.outputs["filtered"],
-            measured=measured.outputs["measured"],
-            evaluated=evaluated.outputs["evaluated"],
-            selected=selected.outputs["selected"],
-        )
-    # The compiler changes a Collected for its consumer, so each consumer has its own.
-    winner, facts = selected.outputs["winner"], card.outputs["card"]
-    report = report_step(cards=dsl.Collected(facts))
-    packaged = package_step(winners=dsl.Collected(winner), cards=dsl.Collected(facts), params=package)
-    served = serve_step(bento=packaged.outputs["bento"], winners=dsl.Collected(winner))
-    monitored = monitor_step(winners=dsl.Collected(winner), served=served.outputs["served"], params=monitor)
-
-    of_cell = (prepared, generated, filtered, measured, trained, evaluated, selected, card)
-    never_cached(*of_cell, report, packaged, served, monitored)
-
-
-def arguments(params: Params, data: str) -> dict[str, Any]:
-    """Return the arguments of `distill` that run what params.yaml says on the folder `data`."""
-    sections = distill.component_spec.inputs.keys() & Params.model_fields.keys() - {"cells"}
-    structs = {name: to_struct(getattr(params, name)) for name in sorted(sections)}
-    return {"data": data, "cells": params.cells, "students": params.train.students, **structs}
+    settings = Settings(
+        students,
+        cluster,
+        teacher,
+        budget,
+        prepare,
+        generate,
+        filter,
+        measure,
+        train,
+        evaluate,
+        select,
+        package,
+        monitor,
+    )
+    let_go = teacher_down(run=RUN, cluster=cluster)
+    with dsl.ExitHandler(let_go):
+        fetched = fetch_step(repository=repository, revision=revision, cells=cells)
+        champions = champions_step(cluster=cluster)
+        ready = teacher_up(run=RUN, cluster=cluster).after(fetched)
+        distil_cells(fetched=fetched, champions=champions, ready=ready, repository=repository, settings=settings)
+    never_cached(let_go, fetched, champions, ready)

@@ -7,49 +7,61 @@ from components import component
 
 @component
 def evaluate(
-    data: str,
+    data: dsl.Input[dsl.Dataset],
     cell: str,
     prepared: dsl.Input[dsl.Dataset],
+    prepared_digest: str,
     heldout: dsl.Input[dsl.Dataset],
     trained: dsl.Input[list[dsl.Model]],
+    trained_digests: list,
     params: dict,
     teacher: dict,
     budget: dict,
     evaluated: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
     variant: str = "",
-) -> None:
+) -> str:
     """Score students and teacher on the test set.
 
     Args:
-        data: Folder with a folder a task; read only for the recording of a recorded teacher.
+        data: What `fetch` wrote; read only for the recording of a recorded teacher.
         cell: The cell, task/language.
         prepared: What `prepare` wrote.
+        prepared_digest: Its digest, as Kubeflow's cache does not look into artifacts.
         heldout: The labelled test set.
         trained: What `train` wrote, for each student.
+        trained_digests: Their digests.
         params: Section `evaluate` of params.yaml.
         teacher: Section `teacher` of params.yaml.
         budget: Section `budget` of params.yaml.
         evaluated: Scores with their intervals, the learning curves, and the journal of the teacher's answers.
         metrics: Accuracy and macro-F1 of the teacher and of each final student.
+        confusion: Which labels the most accurate final student takes for which; its name is in the metadata.
         variant: Name of the settings, where several are compared.
+
+    Returns:
+        Digest of the scores.
     """
     from pathlib import Path
 
-    from polydistill.evaluate import run_evaluate
-    from polydistill.files import read_json
+    from polydistill.cluster.scratch import outliving, scratch_folder
+    from polydistill.evaluate import confusion_matrix, run_evaluate
+    from polydistill.files import digest, read_json
     from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check_struct
 
-    run_evaluate(
-        Path(prepared.path),
-        Path(heldout.path),
-        [Path(model.path) for model in trained],
-        Path(data, cell, "recording.jsonl"),
-        Path(evaluated.path),
-        check_struct(EvaluateParams, params, "evaluate"),
-        check_struct(TeacherParams, teacher, "teacher"),
-        check_struct(BudgetParams, budget, "budget"),
-    )
+    llm = [teacher.get(key) for key in ("kind", "url", "model", "revision", "max_tokens")]
+    with outliving(Path(evaluated.path), scratch_folder("evaluate", cell, prepared_digest, llm)) as folder:
+        run_evaluate(
+            Path(prepared.path),
+            Path(heldout.path),
+            [Path(model.path) for model in trained],
+            Path(data.path, cell, "recording.jsonl"),
+            folder,
+            check_struct(EvaluateParams, params, "evaluate"),
+            check_struct(TeacherParams, teacher, "teacher"),
+            check_struct(BudgetParams, budget, "budget"),
+        )
     evaluated.metadata["variant"] = variant
     evaluation = read_json(Path(evaluated.path, "evaluation.json"))
     finals = {student: scores["final"] for student, scores in evaluation["students"].items()}
@@ -57,3 +69,10 @@ def evaluate(
         for metric in ("accuracy", "macro_f1"):
             if scores[metric] is not None:
                 metrics.log_metric(f"{name}_{metric}", scores[metric])
+    best = max(finals, key=lambda student: finals[student]["accuracy"])
+    folder = next(model.path for model in trained if read_json(Path(model.path, "train.json"))["student"] == best)
+    labels = evaluation["labels"]
+    confusion.metadata["student"] = best
+    matrix = confusion_matrix(Path(heldout.path), Path(folder), labels)
+    confusion.log_confusion_matrix([*labels, "no answer"], matrix)
+    return digest(Path(evaluated.path))

@@ -8,25 +8,32 @@ from components import component
 @component
 def filter(
     prepared: dsl.Input[dsl.Dataset],
+    prepared_digest: str,
     generated: dsl.Input[dsl.Dataset],
+    generated_digest: str,
     params: dict,
     generation: dict,
     filtered: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
-) -> None:
+) -> str:
     """Keep or reject each generated text, each rejection with its reason.
 
     Args:
         prepared: What `prepare` wrote.
+        prepared_digest: Its digest, as Kubeflow's cache does not look into artifacts.
         generated: What `generate` wrote.
+        generated_digest: Its digest.
         params: Section `filter` of params.yaml.
         generation: Section `generate` of params.yaml, which says whether there are verdicts to heed.
         filtered: The accepted and the rejected texts.
         metrics: Texts by outcome and by reason.
+
+    Returns:
+        Digest of the texts.
     """
     from pathlib import Path
 
-    from polydistill.files import read_json
+    from polydistill.files import digest, read_json
     from polydistill.filter import run_filter
     from polydistill.params import FilterParams, GenerateParams, check_struct
 
@@ -44,3 +51,4 @@ def filter(
         metrics.log_metric(f"rejected_{reason}", count)
     for reason, count in facts["marked"].items():
         metrics.log_metric(f"marked_{reason}", count)
+    return digest(Path(filtered.path))

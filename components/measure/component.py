@@ -8,26 +8,33 @@ from components import component
 @component
 def measure(
     prepared: dsl.Input[dsl.Dataset],
+    prepared_digest: str,
     filtered: dsl.Input[dsl.Dataset],
+    filtered_digest: str,
     params: dict,
     measured: dsl.Output[dsl.Artifact],
     drift: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
-) -> None:
+) -> str:
     """Compare the accepted texts with human ones.
 
     Args:
         prepared: What `prepare` wrote.
+        prepared_digest: Its digest, as Kubeflow's cache does not look into artifacts.
         filtered: What `filter` wrote.
+        filtered_digest: Its digest.
         params: Section `measure` of params.yaml.
         measured: Diversity, drift and gates as numbers, and the drift report.
         drift: The drift report by itself, for the Kubeflow UI.
         metrics: Each measure of diversity, synthetic beside human.
+
+    Returns:
+        Digest of the measures.
     """
     import shutil
     from pathlib import Path
 
-    from polydistill.files import read_json
+    from polydistill.files import digest, read_json
     from polydistill.measure import run_measure
     from polydistill.params import MeasureParams, check_struct
 
@@ -41,3 +48,4 @@ def measure(
                 for side in ("synthetic", "human"):
                     if values[side] is not None:
                         metrics.log_metric(f"{name}_{side}", values[side])
+    return digest(Path(measured.path))

@@ -8,6 +8,7 @@ from components import component
 @component
 def monitor(
     winners: dsl.Input[list[dsl.Model]],
+    champions: dsl.Input[dsl.Artifact],
     served: dsl.Input[dsl.Artifact],
     params: dict,
     monitored: dsl.Output[dsl.Artifact],
@@ -16,7 +17,8 @@ def monitor(
     """Say which cells need a retraining.
 
     Args:
-        winners: The winner of each cell, with the reference that it is held against.
+        winners: What answers in each cell of this run, with the reference that it is held against.
+        champions: What answers in all other cells.
         served: The answers of the service.
         params: Section `monitor` of params.yaml.
         monitored: The verdict on each cell.
@@ -24,12 +26,12 @@ def monitor(
     """
     from pathlib import Path
 
-    from polydistill.gather import gathered
+    from polydistill.cluster.champions import merged
     from polydistill.monitor import run_monitor
     from polydistill.params import MonitorParams, check_struct
 
     settings = check_struct(MonitorParams, params, "monitor")
-    with gathered([Path(winner.path) for winner in winners], "winner.json") as folder:
+    with merged([Path(winner.path) for winner in winners], Path(champions.path), "winner") as folder:
         retrain = run_monitor(folder, Path(served.path, "answers.jsonl"), Path(monitored.path), settings)
     verdicts = list(retrain.values())
     metrics.log_metric("judged", sum(verdict is not None for verdict in verdicts))

@@ -32,6 +32,8 @@ EXTRAS = {
     "torch": "encoder",
     "transformers": "encoder",
     "peft": "lora",
+    "kfp": "cluster",
+    "kfp_server_api": "cluster",
     "evidently": "report",
     "matplotlib": "report",
     "pandas": "report",
@@ -148,6 +150,20 @@ class _InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+
+class _Later(click.Group):
+    """Has the commands of `polydistill pipeline`, which are imported when one of them is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from polydistill.cluster.commands import COMMANDS
+
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from polydistill.cluster.commands import COMMANDS
+
+        return COMMANDS.get(cmd_name)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -493,6 +509,11 @@ def ablate(workspace: Any, question: str, vary: tuple[str, ...]) -> None:
     run_experiments(workspace, question, variants_of(question, read_vary(vary)), ablated)
     click.echo((ablated / "table.md").read_text(encoding="utf-8"))
     click.echo(f"figure {ablated / 'figure.svg'}")
+
+
+@cli.group(cls=_Later)
+def pipeline() -> None:
+    """Run the chain on Kubeflow Pipelines."""
 
 
 @cli.command()

@@ -162,7 +162,7 @@ def run_evaluate(
     students, finals = {}, {}
     for folder in trained:
         training = read_training(folder)
-        answered = _read_answers(folder, task, test)
+        answered = _read_answers(folder, task.label_names, test)
         kind = training["student"]
         finals[kind] = answered.final
         students[kind] = {
@@ -194,7 +194,7 @@ def run_evaluate(
     log.info("test accuracy: teacher %s; %s", of_teacher, of_students)
 
 
-def _read_answers(folder: Path, task: Task, test: Sequence[Record]) -> Answered:
+def _read_answers(folder: Path, labels: Sequence[str], test: Sequence[Record]) -> Answered:
     path = folder / "predictions.parquet"
     with explained(path, "read"):
         table = pq.read_table(path)
@@ -202,9 +202,9 @@ def _read_answers(folder: Path, task: Task, test: Sequence[Record]) -> Answered:
     n_texts = len(test)
     # A run's answers stand together, in the order of the test set.
     ids = [record.id for record in test] * (len(keys) // n_texts)
-    if table["id"].to_pylist() != ids or not set(table["label"].unique().to_pylist()) <= {None, *task.label_names}:
+    if table["id"].to_pylist() != ids or not set(table["label"].unique().to_pylist()) <= {None, *labels}:
         raise DataError(f"{path} answers another test set, or with other labels; run `polydistill train` again")
-    answers = to_classes(table["label"].to_pylist(), task.label_names).reshape(-1, n_texts)
+    answers = to_classes(table["label"].to_pylist(), labels).reshape(-1, n_texts)
     curve: dict[tuple[str, int], list[np.ndarray]] = {}
     finals = []
     for (source, size, run), of_run in zip(keys[::n_texts], answers, strict=True):
@@ -214,6 +214,27 @@ def _read_answers(folder: Path, task: Task, test: Sequence[Record]) -> Answered:
             curve.setdefault((source, size), []).append(of_run)
     ((size, final),) = finals
     return Answered(size, final, {point: np.array(of_runs) for point, of_runs in curve.items()})
+
+
+def confusion_matrix(heldout: Path, trained: Path, labels: Sequence[str]) -> list[list[int]]:
+    """Return how often the final student answered a label to the test texts of a label.
+
+    Args:
+        heldout: The labelled test set.
+        trained: What `train` wrote.
+        labels: Names of the task's labels.
+
+    Returns:
+        A row for each label of the texts, in the order of `labels`, and a last one that is empty; a column for each label
+        that was answered, and a last one for no answer.
+    """
+    test = read_records(require_input(heldout / "test.parquet", "prepare"))
+    final = _read_answers(trained, labels, test).final
+    truth = to_classes([record.label for record in test], labels)
+    counts = np.zeros((len(labels) + 1, len(labels) + 1), dtype=int)
+    np.add.at(counts, (truth, final), 1)  # no answer is -1, the last column
+    rows: list[list[int]] = counts.tolist()
+    return rows
 
 
 def _write_curves(path: Path, students: dict[str, Any]) -> None:

@@ -253,6 +253,26 @@ def summary_table(report: Path) -> Table:
     return table
 
 
+def summary_markdown(report: Path) -> str:
+    """Return the table of report/summary.json as Markdown, the result above it."""
+    summary = Summary.model_validate(read_json(report / "summary.json"))
+    head = ("task", "language", "teacher", "student", "interval", "gap", "accepted", "winner")
+    lines = [headline(summary.rows), "", f"| {' | '.join(head)} |", "| --- | --- |" + " ---: |" * 5 + " --- |"]
+    for row in summary.rows:
+        values = (
+            row.task,
+            f"{row.language_name} ({row.language})",
+            percent(row.teacher_accuracy),
+            percent(row.student_accuracy),
+            between_whole(row.student_interval),
+            points(row.gap) + ("*" if row.beyond_chance else ""),
+            f"{row.accepted}/{row.generated}",
+            row.winner,
+        )
+        lines.append(f"| {' | '.join(values)} |")
+    return "\n".join([*lines, "", "Test accuracy; \\* beyond chance."]) + "\n"
+
+
 def stops(cells: Iterable[Cell]) -> list[str]:
     """Return a line for each cell that filter or a gate has stopped: the page is of the run before."""
     lines = []

@@ -7,8 +7,9 @@ import pytest
 from kfp import local
 from test_distill import ROOT
 
-from pipelines.ablate import ablate, arguments
+from pipelines.ablate import ablate
 from polydistill.ablate.variants import QUESTIONS
+from polydistill.cluster.arguments import ablate_arguments
 from polydistill.files import read_json, read_yaml, write_json
 from polydistill.params import load_params
 
@@ -27,7 +28,7 @@ def test_every_variant_is_scored_in_every_cell_and_set_beside_the_others(
     write_json(tmp_path / "params.yaml", params)  # JSON is YAML
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    given = arguments(load_params(tmp_path / "params.yaml"), QUESTIONS["filter"], str(tmp_path / "data"))
+    given = ablate_arguments(load_params(tmp_path / "params.yaml"), QUESTIONS["filter"], str(tmp_path), "")
     assert [(run["variant"], run["cell"]) for run in given["runs"]] == [
         (variant, cell) for variant in ("filter on", "filter off") for cell in CELLS
     ]

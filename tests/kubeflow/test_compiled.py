@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kfp import compiler
 
 from components import IMAGE
@@ -16,15 +17,19 @@ from polydistill.files import read_yaml
 ROOT = Path(__file__).parents[2]
 TEN = {"prepare", "generate", "filter", "measure", "train", "evaluate", "select", "package", "serve", "monitor"}
 STEPS = {*TEN, "card", "report"}
-OTHER_COMMANDS = {"ablate", "rejected", "show", "init", "import-paper", "facets"}
+ON_A_CLUSTER = {
+    *("teacher_up", "teacher_down", "fetch", "champions", "due"),
+    *("challenge", "bundle", "snapshot", "promote", "deploy"),
+}
+OTHER_COMMANDS = {"ablate", "pipeline", "rejected", "show", "init", "import-paper", "facets"}
 
 
-@pytest.mark.parametrize("step", sorted(STEPS | {"ablate"}))
+@pytest.mark.parametrize("step", sorted(STEPS | ON_A_CLUSTER | {"ablate"}))
 def test_a_component_compiles_under_its_word(step: str, tmp_path: Path) -> None:
     component = getattr(importlib.import_module(f"components.{step}.component"), step)
     compiler.Compiler().compile(component, str(tmp_path / "component.yaml"))
     content = read_yaml(tmp_path / "component.yaml")
-    container = content["deploymentSpec"]["executors"][f"exec-{step}"]["container"]
+    container = content["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]
     assert container["image"] == IMAGE
     assert "pip install" not in str(container)
 
@@ -43,10 +48,14 @@ def test_a_changed_file_is_found(tmp_path: Path) -> None:
 
 def test_library_components_stages_and_commands_share_their_words() -> None:
     assert all(hasattr(importlib.import_module(f"polydistill.{step}"), f"run_{step}") for step in TEN)
-    assert {path.parent.name for path in (ROOT / "components").glob("*/component.py")} == STEPS | {"ablate"}
+    assert {path.parent.name for path in (ROOT / "components").glob("*/component.py")} == STEPS | ON_A_CLUSTER | {
+        "ablate"
+    }
     assert set(read_yaml(ROOT / "dvc.yaml")["stages"]) == STEPS
     assert set(cli.commands) - OTHER_COMMANDS == STEPS
-    assert {name for name, _ in _tasks()} == STEPS
+    distill, retrain = ({task for task, _ in _tasks(name)} for name in ("distill", "retrain"))
+    assert distill == STEPS | ON_A_CLUSTER - {"due"}
+    assert retrain == STEPS | ON_A_CLUSTER
 
 
 @pytest.mark.parametrize(
@@ -59,19 +68,44 @@ def test_library_components_stages_and_commands_share_their_words() -> None:
 def test_test_labels_reach_no_step_that_decides(output: str, readers: set[str]) -> None:
     stages = read_yaml(ROOT / "dvc.yaml")["stages"]
     assert {name for name, stage in stages.items() if any(f"/{output}" in dep for dep in stage["deps"])} == readers
-    assert {name for name, artifacts in _tasks() if any(output in source for source in artifacts)} == readers
+    takers = {name for name, task in _tasks("distill") if any(output in source for source in _artifacts(task).values())}
+    assert takers == readers | {"bundle"}  # which copies all that a cell left, for the snapshot
 
 
-def _tasks() -> Iterator[tuple[str, list[str]]]:
-    """Yield each task of the compiled pipeline that is a step, and the outputs that it takes."""
-    pipeline = read_yaml(COMPILED / "distill.yaml")
-    for part in (pipeline["root"], *pipeline["components"].values()):
+@pytest.mark.parametrize("pipeline", ["distill", "retrain", "ablate"])
+def test_a_cached_task_is_given_the_digest_of_each_artifact_that_it_reads(pipeline: str) -> None:
+    """Kubeflow's cache goes by the names of artifacts and the values of parameters (backend/src/v2/cacheutils)."""
+    cached = {name: task for name, task in _tasks(pipeline) if task["cachingOptions"].get("enableCache")}
+    assert {"generate", "filter", "train", "evaluate"} <= cached.keys()
+    # `prepare` reads the cell's part of `data`; the digest that it returns is of both splits and of that part.
+    covered = {"prepare": {"data": "data_digest"}}
+    after = {
+        **{"data": "prepared_digest", "prepared": "prepared_digest", "heldout": "prepared_digest"},
+        **{"generated": "generated_digest", "filtered": "filtered_digest", "trained": "trained_digests"},
+    }
+    for name, task in cached.items():
+        wanted = {covered.get(name, after)[artifact] for artifact in _artifacts(task)}
+        assert wanted <= task["inputs"]["parameters"].keys(), name
+
+
+def test_what_changes_the_world_or_looks_at_it_is_never_cached() -> None:
+    uncached = {name for name, task in _tasks("retrain") if not task["cachingOptions"].get("enableCache")}
+    assert uncached >= ON_A_CLUSTER | {"package", "serve", "monitor"}
+
+
+def _tasks(pipeline: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each task of a compiled pipeline that runs in a pod, by the name of its component."""
+    content, _ = yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text(encoding="utf-8"))
+    for part in (content["root"], *content["components"].values()):
         for name, task in part.get("dag", {}).get("tasks", {}).items():
-            if not name.startswith("for-loop"):
-                artifacts = task.get("inputs", {}).get("artifacts", {}).values()
-                yield name, [_source(artifact) for artifact in artifacts]
+            if "executorLabel" in content["components"][task["componentRef"]["name"]]:
+                yield name.replace("-", "_"), task
 
 
-def _source(artifact: dict[str, Any]) -> str:
-    source: str = artifact.get("componentInputArtifact") or artifact["taskOutputArtifact"]["outputArtifactKey"]
-    return source
+def _artifacts(task: dict[str, Any]) -> dict[str, str]:
+    """Return by each artifact that a task takes the output that it comes from."""
+    artifacts = task.get("inputs", {}).get("artifacts", {})
+    return {
+        name: source.get("componentInputArtifact") or source["taskOutputArtifact"]["outputArtifactKey"]
+        for name, source in artifacts.items()
+    }

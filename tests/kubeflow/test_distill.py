@@ -5,18 +5,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from kfp import local
 
-from pipelines.distill import arguments, distill
+from pipelines.distill import distill
+from polydistill.cluster.arguments import chain_arguments
 from polydistill.files import digest, read_json, read_yaml, write_json
 from polydistill.params import load_params
 
 ROOT = Path(__file__).parents[2]
 CELLS = ["clinic/sl", "clinic/sw"]
+LOOP = "for-loop-2-iteration-{}"  # the exit handler is 1
 TINY = {"train": {"sizes": [10, 20], "runs": 2}, "measure": {"max_texts": 20}}
 
 # kfp doubts an image that has no "python" in its name.
@@ -30,32 +33,31 @@ class Engines(NamedTuple):
     kubeflow: Path
 
     def outputs(self, of_dvc: str, of_kubeflow: str, cell: str) -> tuple[Path, Path]:
-        loop = self.kubeflow / f"for-loop-1-iteration-{CELLS.index(cell)}"
-        return self.dvc / of_dvc.format(cell=cell), loop / of_kubeflow
+        return self.dvc / of_dvc.format(cell=cell), self.kubeflow / LOOP.format(CELLS.index(cell)) / of_kubeflow
 
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Engines:
     workspace = tmp_path_factory.mktemp("workspace")
-    _fill(workspace)
+    fill(workspace, CELLS)
     _run_dvc(workspace)
     runs = tmp_path_factory.mktemp("kubeflow")
     runner = local.SubprocessRunner(use_venv=False)
     local.init(runner, pipeline_root=str(runs / "root"), workspace_root=str(runs / "workspace"))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("OMP_NUM_THREADS", "1")  # two cells run at once; DVC's run, with all threads, must agree
-        distill(**arguments(load_params(workspace / "params.yaml"), str(workspace / "data")))
+        distill(**chain_arguments(load_params(workspace / "params.yaml"), str(workspace), ""))
     (run,) = (runs / "root").iterdir()
     return Engines(workspace / "work", run)
 
 
-def _fill(workspace: Path) -> None:
+def fill(workspace: Path, cells: Sequence[str]) -> None:
     """Write the demo's workspace with tiny parameters, and a human text that stands twice."""
     shutil.copytree(ROOT / "data/clinic", workspace / "data/clinic")
     human = workspace / "data/clinic/sl/human.csv"
     lines = human.read_text("utf-8").splitlines(keepends=True)
     human.write_text("".join([*lines, lines[1]]), "utf-8")
-    params = read_yaml(ROOT / "params.yaml") | {"cells": CELLS}
+    params = read_yaml(ROOT / "params.yaml") | {"cells": [*cells]}
     for section, values in TINY.items():
         params[section] |= values
     write_json(workspace / "params.yaml", params)  # JSON is YAML
@@ -89,7 +91,7 @@ def _run(command: str, folder: Path) -> str:
         pytest.param("{cell}/generated/journal", "generate/generated/journal", id="journal"),
         pytest.param("{cell}/filtered/accepted.parquet", "filter/filtered/accepted.parquet", id="accepted"),
         pytest.param("{cell}/filtered/rejected.parquet", "filter/filtered/rejected.parquet", id="rejected"),
-        pytest.param("{cell}/trained/linear", "for-loop-2-iteration-0/train/trained", id="trained"),
+        pytest.param("{cell}/trained/linear", "for-loop-3-iteration-0/train/trained", id="trained"),
         pytest.param("{cell}/evaluated/evaluation.json", "evaluate/evaluated/evaluation.json", id="evaluation"),
         pytest.param("{cell}/evaluated/journal", "evaluate/evaluated/journal", id="answers"),
         pytest.param("winners/{cell}/winner.json", "select/winner/winner.json", id="winner"),
@@ -144,7 +146,7 @@ def test_kubeflow_brings_the_winners_of_all_cells_together(engines: Engines) -> 
 
 def test_kubeflow_shows_scores_and_pages(engines: Engines) -> None:
     run = engines.kubeflow
-    of_filter, facts = _logged(run, "filter"), read_json(run / "for-loop-1-iteration-0/filter/filtered/filter.json")
+    of_filter, facts = _logged(run, "filter"), read_json(run / LOOP.format(0) / "filter/filtered/filter.json")
     assert (of_filter["accepted"], of_filter["rejected"]) == (facts["accepted"], facts["rejected"])
     of_evaluate, evaluation = _logged(run, "evaluate"), read_json(engines.dvc / "clinic/sl/evaluated/evaluation.json")
     of_generate, usage = _logged(run, "generate"), read_json(engines.dvc / "clinic/sl/generated/usage.json")
@@ -153,12 +155,22 @@ def test_kubeflow_shows_scores_and_pages(engines: Engines) -> None:
     assert of_generate["revise_requests"] == usage["purposes"]["revise"]["requests"] > 0
     assert of_evaluate["teacher_accuracy"] == evaluation["teacher"]["accuracy"]
     assert of_evaluate["linear_macro_f1"] == evaluation["students"]["linear"]["final"]["macro_f1"]
-    drift, page = run / "for-loop-1-iteration-0/measure/drift", run / "report/page"
+    drift, page = run / LOOP.format(0) / "measure/drift", run / "report/page"
     assert "<html" in drift.read_text("utf-8") and "<html" in page.read_text("utf-8")
+    assert f"| clinic | Slovenian (sl) | {evaluation['teacher']['accuracy']:.1%}"[:-1] in (
+        run / "report/summary"
+    ).read_text("utf-8")
+    matrix = _logged(run, "evaluate", "confusion")["confusionMatrix"]
+    labels = evaluation["labels"]
+    assert [spec["displayName"] for spec in matrix["annotationSpecs"]] == [*labels, "no answer"]
+    rows = [row["row"] for row in matrix["rows"]]
+    right = sum(rows[i][i] for i in range(len(labels)))
+    assert right / evaluation["n_test"] == pytest.approx(evaluation["students"]["linear"]["final"]["accuracy"])
+    assert sum(map(sum, rows)) == evaluation["n_test"]
 
 
-def _logged(run: Path, step: str) -> dict[str, Any]:
+def _logged(run: Path, step: str, artifact: str = "metrics") -> dict[str, Any]:
     """Return the metrics that a step of the first cell logged."""
-    output = json.loads((run / "for-loop-1-iteration-0" / step / "executor_output.json").read_text())
-    metadata: dict[str, Any] = output["artifacts"]["metrics"]["artifacts"][0]["metadata"]
+    output = json.loads((run / LOOP.format(0) / step / "executor_output.json").read_text())
+    metadata: dict[str, Any] = output["artifacts"][artifact]["artifacts"][0]["metadata"]
     return metadata

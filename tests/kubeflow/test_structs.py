@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from google.protobuf import json_format, struct_pb2
 
-from pipelines.distill import arguments, distill
+from pipelines.distill import distill
+from polydistill.cluster.arguments import chain_arguments
 from polydistill.errors import ParamsError
 from polydistill.params import FilterParams, Params, TeacherParams, TrainParams, check_struct, load_params, to_struct
 
@@ -23,7 +24,7 @@ def _passed_on(section: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", sorted(Params.model_fields.keys() & distill.component_spec.inputs.keys() - {"cells"}))
 def test_a_section_arrives_as_it_was(name: str) -> None:
     section = getattr(PARAMS, name)
-    assert check_struct(type(section), _passed_on(arguments(PARAMS, "data")[name]), name) == section
+    assert check_struct(type(section), _passed_on(chain_arguments(PARAMS, "data", "")[name]), name) == section
 
 
 def test_whole_floats_become_integers_where_integers_are_wanted() -> None:

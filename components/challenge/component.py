@@ -1,0 +1,64 @@
+"""The component of `challenge`."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def challenge(
+    cell: str,
+    cluster: dict,
+    champions: dsl.Input[dsl.Artifact],
+    prepared: dsl.Input[dsl.Dataset],
+    winner: dsl.Input[dsl.Model],
+    card: dsl.Input[dsl.Artifact],
+    data: dsl.Input[dsl.Dataset],
+    challenged: dsl.Output[dsl.Artifact],
+    victor: dsl.Output[dsl.Model],
+    victor_card: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Hold the winner of a cell against its champion, on validation texts.
+
+    Args:
+        cell: The cell, task/language.
+        cluster: Section `cluster` of params.yaml.
+        champions: The champion of each cell.
+        prepared: What `prepare` wrote.
+        winner: The winner of this run.
+        card: Its card.
+        data: What `fetch` wrote.
+        challenged: The verdict, and what it rests on.
+        victor: Which of the two is to serve.
+        victor_card: Its card.
+        metrics: The score of each, and whether the challenger is promoted.
+        summary: The verdict, to read.
+    """
+    import shutil
+    from pathlib import Path
+
+    from polydistill.cluster.challenge import run_challenge
+    from polydistill.files import read_json
+    from polydistill.params import ClusterParams, check_struct
+
+    fetched = read_json(Path(data.path, "fetch.json"))
+    run_challenge(
+        cell,
+        Path(champions.path),
+        Path(prepared.path),
+        Path(winner.path),
+        Path(card.path),
+        {"commit": fetched["commit"], "committed_at": fetched["committed_at"], "digest": fetched["cells"][cell]},
+        check_struct(ClusterParams, cluster, "cluster").retrain,
+        Path(challenged.path),
+        Path(victor.path),
+        Path(victor_card.path),
+    )
+    record = read_json(Path(challenged.path, "challenge.json"))
+    metrics.log_metric("promoted", int(record["promoted"]))
+    for side in ("challenger", "champion"):
+        if record[side] and record[side]["score"] is not None:
+            metrics.log_metric(f"{side}_{record['metric']}", record[side]["score"])
+    shutil.copyfile(Path(challenged.path, "challenge.md"), summary.path)

@@ -1,0 +1,37 @@
+"""The component that rolls a promoted bento out."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def deploy(
+    cluster: dict,
+    promoted: dsl.Input[dsl.Artifact],
+    winners: dsl.Input[list[dsl.Model]],
+    deployed: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Roll the promoted bento out, and go back to the one before where it does not answer as its winners did.
+
+    Args:
+        cluster: Section `cluster` of params.yaml.
+        promoted: What `promote` wrote, with the bento.
+        winners: The winner of each cell of the run, with its known answers.
+        deployed: What is served.
+        summary: The same for the Kubeflow UI.
+    """
+    from pathlib import Path
+
+    from polydistill.cluster.deploy import run_deploy, to_markdown
+    from polydistill.files import read_json
+    from polydistill.gather import gathered
+    from polydistill.params import ClusterParams, check_struct
+
+    serving = check_struct(ClusterParams, cluster, "cluster").serving
+    content = read_json(Path(promoted.path, "promoted.json"))
+    bento = content["bento"] and {**content["bento"], "serial": content["serial"]}
+    with gathered([Path(winner.path) for winner in winners], "winner.json") as folder:
+        facts = run_deploy(serving, bento, folder, Path(deployed.path))
+    Path(summary.path).write_text(to_markdown(facts), encoding="utf-8")

@@ -1,0 +1,37 @@
+"""The component of `due`."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def due(
+    cluster: dict,
+    cells: list,
+    champions: dsl.Input[dsl.Artifact],
+    due: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+) -> str:
+    """Say which cells to train again.
+
+    Args:
+        cluster: Section `cluster` of params.yaml.
+        cells: The cells of params.yaml.
+        champions: The champion of each cell.
+        due: Which cells are due, and why.
+        summary: The same, to read.
+
+    Returns:
+        The cells that are due, with commas between; "" where none is, which a condition of Kubeflow can compare.
+    """
+    import shutil
+    from pathlib import Path
+
+    from polydistill.cluster.due import run_due
+    from polydistill.params import ClusterParams, check_struct
+
+    settings = check_struct(ClusterParams, cluster, "cluster")
+    found = run_due(Path(champions.path), settings.store, cells, settings.retrain, Path(due.path))
+    shutil.copyfile(Path(due.path, "due.md"), summary.path)
+    return ",".join(found)

@@ -1,0 +1,33 @@
+"""The component of `fetch`."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def fetch(
+    repository: str,
+    revision: str,
+    cells: list,
+    data: dsl.Output[dsl.Dataset],
+    only: str = "",
+) -> list:
+    """Read the inputs of the cells at a git revision, from DVC's remote too.
+
+    Args:
+        repository: Git URL or folder of the workspace, with #FOLDER after it where it is not at its root.
+        revision: Branch, tag or commit; "" of a folder: as it lies there.
+        cells: task/language each.
+        data: A folder a task, and fetch.json: repository, commit and its time, and a digest of each cell.
+        only: Some of the cells, with commas between; "" for all.
+
+    Returns:
+        For each cell, in order, {"cell", "digest"}.
+    """
+    from pathlib import Path
+
+    from polydistill.cluster.fetch import run_fetch
+
+    wanted = only.split(",") if only else cells
+    return run_fetch(repository, revision, wanted, Path(data.path))

@@ -1,0 +1,60 @@
+"""The component of `promote`."""
+
+from kfp import dsl
+
+from components import component
+
+
+@component
+def promote(
+    run: str,
+    cluster: dict,
+    package: dict,
+    bento: dsl.Input[dsl.Artifact],
+    victors: dsl.Input[list[dsl.Model]],
+    cards: dsl.Input[list[dsl.Artifact]],
+    challenges: dsl.Input[list[dsl.Artifact]],
+    champions: dsl.Input[dsl.Artifact],
+    promoted: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
+) -> None:
+    """Make the challengers that won the champions of their cells.
+
+    Args:
+        run: Name of the run.
+        cluster: Section `cluster` of params.yaml.
+        package: Section `package` of params.yaml.
+        bento: The bento of the victors, and of the champions of all other cells.
+        victors: The victor of each cell.
+        cards: Their cards.
+        challenges: The verdict on each cell.
+        champions: The champions at the start of the run.
+        promoted: What was promoted and what was not, and the bento to roll out.
+        summary: The same, to read.
+    """
+    import shutil
+    from pathlib import Path
+
+    from polydistill.cluster.promote import run_promote
+    from polydistill.gather import gathered
+    from polydistill.package import run_package
+    from polydistill.params import ClusterParams, PackageParams, check_struct
+
+    settings = check_struct(PackageParams, package, "package")
+    with (
+        gathered([Path(victor.path) for victor in victors], "winner.json") as of_victors,
+        gathered([Path(card.path) for card in cards], "card.json") as of_cards,
+        gathered([Path(challenge.path) for challenge in challenges], "challenge.json") as of_challenges,
+    ):
+        run_promote(
+            check_struct(ClusterParams, cluster, "cluster").store,
+            run,
+            Path(bento.path),
+            of_victors,
+            of_cards,
+            of_challenges,
+            Path(champions.path),
+            Path(promoted.path),
+            lambda winners, of_winners, folder: run_package(winners, of_winners, folder, settings),
+        )
+    shutil.copyfile(Path(promoted.path, "promoted.md"), summary.path)

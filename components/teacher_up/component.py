@@ -1,0 +1,19 @@
+"""The component that has the teacher started for a run."""
+
+from components import component
+
+
+@component
+def teacher_up(run: str, cluster: dict) -> None:
+    """Hold the teacher for this run, and end once it is ready.
+
+    Args:
+        run: Id of the run.
+        cluster: Section `cluster` of params.yaml; where its `teacher` is null there is nothing to do.
+    """
+    from polydistill.cluster.teacher import run_teacher_up
+    from polydistill.params import ClusterParams, check_struct
+
+    teacher = check_struct(ClusterParams, cluster, "cluster").teacher
+    if teacher:
+        run_teacher_up(teacher, run)

@@ -1,0 +1,84 @@
+"""The winners that are promoted, as folders: what challengers are held against, and what other cells serve with."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from polydistill.cluster.registry import REGISTRY, Registry, parse_registry, read_registry
+from polydistill.cluster.store import DamagedError, Store, open_store
+from polydistill.errors import DataError
+from polydistill.files import new_folder, read_json, write_json
+from polydistill.gather import cell_name, gathered
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["winner", "card"]
+
+_FACTS: dict[Kind, str] = {"winner": "winner.json", "card": "card.json"}
+_DAMAGED = "damaged.json"
+
+
+def run_champions(store_url: str | None, champions: Path) -> None:
+    """Fetch every champion.
+
+    Args:
+        store_url: Where the registry is; None: there are no champions.
+        champions: Folder to write: registry.json and <task>/<language>/{winner,card}. A champion that is missing or
+            damaged in the store leaves a damaged.json. Kubeflow keeps no empty folder, so the registry is always there.
+
+    Raises:
+        PolydistillError: If the store does not answer.
+        DataError: If the registry cannot be read.
+    """
+    with new_folder(champions) as folder:
+        registry = Registry() if store_url is None else _fetch(open_store(store_url), folder)
+        (folder / REGISTRY).write_bytes(registry.to_bytes())
+    log.info("champions: %s", len(registry.champions) or "none, nothing is promoted yet")
+
+
+def _fetch(store: Store, folder: Path) -> Registry:
+    """Fetch every champion into the folder; return the registry."""
+    registry, _ = read_registry(store)
+    for cell, champion in registry.champions.items():
+        try:
+            store.fetch_folder(champion.winner.path, champion.winner.digest, folder / cell / "winner")
+            store.fetch_folder(champion.card.path, champion.card.digest, folder / cell / "card")
+        except DamagedError as exc:
+            log.warning("%s: %s", cell, exc)
+            write_json(folder / cell / _DAMAGED, {"schema_version": 1, "reason": str(exc)})
+    return registry
+
+
+def read_champions(champions: Path) -> Registry:
+    """Return the registry as it was when `run_champions` wrote the folder."""
+    path = champions / REGISTRY
+    return parse_registry(path.read_bytes(), str(path)) if path.exists() else Registry()
+
+
+def damage(champions: Path, cell: str) -> str | None:
+    """Return what is wrong with a champion's folder, None where nothing is."""
+    path = champions / cell / _DAMAGED
+    return str(read_json(path)["reason"]) if path.exists() else None
+
+
+@contextmanager
+def merged(victors: Sequence[Path], champions: Path, kind: Kind) -> Iterator[Path]:
+    """Yield a folder <task>/<language>/ of what is to serve: victors, and champions of all cells that have none.
+
+    Args:
+        victors: Winners, or their cards, of the cells of a run, in any order.
+        champions: What `run_champions` wrote.
+        kind: Which of the two.
+
+    Raises:
+        DataError: If two victors are of one cell, or a champion that is needed is damaged.
+    """
+    taken = {cell_name(read_json(folder / _FACTS[kind])) for folder in victors}
+    others = sorted(set(read_champions(champions).champions) - taken)
+    for cell in others:
+        if reason := damage(champions, cell):
+            raise DataError(f"the champion of {cell} cannot serve any longer: {reason}; or train that cell again too")
+    with gathered([*victors, *(champions / cell / kind for cell in others)], _FACTS[kind]) as folder:
+        yield folder

@@ -1,0 +1,142 @@
+"""Which cells are due for a retraining, and why: no champion yet, drift in production, or age."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from polydistill.cluster.champions import damage, read_champions
+from polydistill.cluster.registry import Champion
+from polydistill.cluster.store import Store, open_store
+from polydistill.errors import DataError
+from polydistill.files import new_folder, write_json
+from polydistill.params import RetrainParams
+
+log = logging.getLogger(__name__)
+
+VERDICT = "monitor/verdict.json"
+"""Where in the store the drift monitor leaves what it found."""
+
+
+class CellVerdict(BaseModel):
+    """What the drift monitor says of a cell; further keys are of no concern here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    retrain: bool | None
+    reasons: list[str]
+
+
+class DriftVerdict(BaseModel):
+    """What the drift monitor found, and when."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    time: AwareDatetime
+    cells: Mapping[str, CellVerdict] = {}
+
+
+def read_verdict(store: Store) -> DriftVerdict | None:
+    """Return what the drift monitor found last; None where it has not run yet.
+
+    Raises:
+        DataError: If that cannot be read.
+    """
+    found = store.read(VERDICT)
+    if found is None:
+        return None
+    try:
+        return DriftVerdict.model_validate_json(found[0])
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        raise DataError(
+            f"{store.url}/{VERDICT} is no verdict of the drift monitor ({'.'.join(map(str, error['loc']))}: "
+            f"{error['msg']}); delete it, the monitor writes a new one"
+        ) from exc
+
+
+def reason_due(
+    champion: Champion | None,
+    damaged: str | None,
+    verdict: CellVerdict | None,
+    judged_at: datetime | None,
+    now: datetime,
+    max_age_days: int | None,
+) -> str | None:
+    """Return why a cell is due; None where it is not.
+
+    Args:
+        champion: The champion of the cell.
+        damaged: What is wrong with it.
+        verdict: What the drift monitor says of the cell.
+        judged_at: When it said so; what it said before the promotion was about another champion.
+        now: The time.
+        max_age_days: From which age on a champion is due.
+    """
+    if champion is None:
+        return "it has no champion yet"
+    if damaged:
+        return f"its champion cannot be used: {damaged}"
+    if verdict is not None and judged_at is not None and verdict.retrain and judged_at > champion.promoted_at:
+        return f"drift in production: {'; '.join(verdict.reasons)}"
+    age = now - champion.promoted_at
+    if max_age_days is not None and age > timedelta(days=max_age_days):
+        return f"its champion is {age.days} days old, more than max_age_days {max_age_days}"
+    return None
+
+
+def run_due(
+    champions: Path, store_url: str | None, cells: Sequence[str], params: RetrainParams, due: Path
+) -> list[str]:
+    """Say which cells to train again.
+
+    Args:
+        champions: What `run_champions` wrote.
+        store_url: Where the drift monitor leaves its verdict; None: there is none.
+        cells: The cells of params.yaml, task/language.
+        params: Section `cluster.retrain` of params.yaml.
+        due: Folder to write due.json to: for each cell that is due the reason, and the cells that are not.
+
+    Returns:
+        The cells that are due, in the order of `cells`.
+    """
+    promoted = read_champions(champions).champions
+    verdict = read_verdict(open_store(store_url)) if store_url else None
+    judged_at, judged = (verdict.time, verdict.cells) if verdict else (None, {})
+    now = datetime.now(UTC)
+    reasons = {
+        cell: reason_due(
+            promoted.get(cell), damage(champions, cell), judged.get(cell), judged_at, now, params.max_age_days
+        )
+        for cell in cells
+    }
+    found = {cell: reason for cell, reason in reasons.items() if reason is not None}
+    content: dict[str, Any] = {
+        "schema_version": 1,
+        "time": now.isoformat(timespec="seconds"),
+        "judged_at": judged_at.isoformat(timespec="seconds") if judged_at else None,
+        "due": found,
+        "not_due": [cell for cell in cells if cell not in found],
+    }
+    with new_folder(due) as folder:
+        write_json(folder / "due.json", content)
+        (folder / "due.md").write_text(told(found, len(cells)), encoding="utf-8")
+    for cell, reason in found.items():
+        log.info("%s is due: %s", cell, reason)
+    return list(found)
+
+
+def told(due: Mapping[str, str], cells: int) -> str:
+    """Return in Markdown which cells are due."""
+    if not due:
+        return f"# Nothing is due\n\nThe champions of all {cells} cells stay.\n"
+    rows = "".join(f"| {cell} | {table_cell(reason)} |\n" for cell, reason in due.items())
+    return f"# {len(due)} of {cells} cells are due\n\n| cell | why |\n| --- | --- |\n{rows}"
+
+
+def table_cell(value: object) -> str:
+    """Return text for a cell of a Markdown table."""
+    return " ".join(str(value).replace("|", "\\|").split())

@@ -1,0 +1,135 @@
+"""Reads the texts of some cells as they were at a revision of a git repository, wherever DVC keeps them."""
+
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dvc.api import DVCFileSystem
+
+from polydistill.cluster.git import Checkout, checked_out, parse_address
+from polydistill.cluster.remote import default_remote, dvc_root, explain_remote
+from polydistill.errors import ParamsError, PolydistillError
+from polydistill.files import digest, explained, new_folder, write_json
+
+log = logging.getLogger(__name__)
+
+READ = ("seeds.csv", "human.csv", "test.csv", "recording.jsonl")
+"""What the steps read of a cell, beside the task's task.yaml."""
+
+
+def run_fetch(repository: str, revision: str, cells: Sequence[str], data: Path) -> list[dict[str, str]]:
+    """Write the inputs of the cells as they stand in the repository at a revision, and nothing of other cells.
+
+    What is in git comes from a clone; what was given to DVC (`dvc add`) comes from its remote.
+
+    Args:
+        repository: The workspace: a git URL or a folder, with `#FOLDER` after it where it is not at the root of the
+            repository, such as https://git.example.org/team/texts.git#classifiers.
+        revision: Branch, tag or commit. "" is the server's own branch; of a folder on this machine, its files as they
+            lie there, which are of no commit.
+        cells: task/language each.
+        data: Folder to write: a folder a task as in data/ of the workspace, and fetch.json, which says what it is:
+            repository, commit and its time, and a digest of each cell.
+
+    Returns:
+        For each cell, in order, {"cell", "digest"}: the digest is that of all that the steps read of it.
+
+    Raises:
+        ParamsError: If there is no such revision or cell; the message names those that there are.
+        PolydistillError: If the repository or DVC's remote cannot be read.
+    """
+    address = parse_address(repository)
+    with new_folder(data) as folder:
+        facts: dict[str, Any] = {
+            "schema_version": 1,
+            "repository": address.url,
+            "folder": address.folder,
+            "revision": revision,
+            "commit": None,
+            "committed_at": None,
+        }
+        if address.local and not revision:
+            _copy_cells(address.local / address.folder, cells, folder, str(address))
+        else:
+            with checked_out(address, revision) as checkout:
+                facts |= {"commit": checkout.commit, "committed_at": checkout.committed_at.isoformat()}
+                _read_cells(checkout, cells, folder)
+        facts["cells"] = {cell: cell_digest(folder, cell) for cell in cells}
+        write_json(folder / "fetch.json", facts)
+    log.info("%s at %s: %s", address, facts["commit"] or "no commit, as it lies there", ", ".join(cells))
+    return [{"cell": cell, "digest": of_cell} for cell, of_cell in facts["cells"].items()]
+
+
+def cell_digest(data: Path, cell: str) -> str:
+    """Return the SHA-256, in hex, of all that the steps read of a cell: its files that are in `READ`, and task.yaml."""
+    folder = data / cell
+    files = [folder.parent / "task.yaml", *(folder / name for name in READ)]
+    there = {file.name: digest(file) for file in files if file.exists()}
+    return hashlib.sha256("".join(f"{name}\0{of_file}\n" for name, of_file in there.items()).encode()).hexdigest()
+
+
+def _copy_cells(workspace: Path, cells: Sequence[str], data: Path, where: str) -> None:
+    """Copy the cells from a folder of this machine."""
+    tasks = sorted(file.parent for file in (workspace / "data").glob("*/task.yaml"))
+    there = [f"{task.name}/{folder.name}" for task in tasks for folder in sorted(task.iterdir()) if folder.is_dir()]
+    _require(cells, there, where)
+    for cell in cells:
+        source, target = workspace / "data" / cell, data / cell
+        with explained(source, "read"):
+            shutil.copytree(source, target, copy_function=shutil.copyfile)
+            shutil.copyfile(source.parent / "task.yaml", target.parent / "task.yaml")
+
+
+def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
+    """Read the cells through DVC, which gives what git has too."""
+    root = dvc_root(checkout) or checkout.root
+    inputs = f"/{(checkout.workspace / 'data').relative_to(root).as_posix()}"
+    with tempfile.TemporaryDirectory(prefix="polydistill-dvc-") as scratch:
+        # Nothing is written beyond folders of our own: the home and /var may be read-only.
+        places = {"core": {"site_cache_dir": f"{scratch}/site"}, "cache": {"dir": f"{scratch}/cache"}}
+        files = DVCFileSystem(str(root), config=places)
+        what = "list the cells of"
+        try:
+            _require(cells, list(_cells_of(files, inputs)), f"{checkout.address} at {checkout.commit[:12]}")
+            for cell in cells:
+                what = f"read data/{cell} from"
+                task = cell.split("/")[0]
+                (data / task).mkdir(exist_ok=True)
+                files.get_file(f"{inputs}/{task}/task.yaml", str(data / task / "task.yaml"))
+                files.get(f"{inputs}/{cell}", str(data / cell), recursive=True)
+                (data / cell / ".gitignore").unlink(missing_ok=True)  # of `dvc add`
+        except PolydistillError:
+            raise
+        except Exception as exc:  # each kind of storage has its own
+            raise explain_remote("\n".join(_told(exc)), default_remote(checkout), what) from exc
+
+
+def _cells_of(files: DVCFileSystem, inputs: str) -> Iterator[str]:
+    for task in sorted(files.ls(inputs, detail=False)) if files.isdir(inputs) else []:
+        if files.isfile(f"{task}/task.yaml"):
+            folders = [found["name"] for found in files.ls(task, detail=True) if found["type"] == "directory"]
+            yield from ("/".join(PurePosixPath(folder).parts[-2:]) for folder in sorted(folders))
+
+
+def _told(exc: BaseException | None) -> Iterator[str]:
+    """Yield what an exception and those behind it say, the first cause first."""
+    if exc is not None:
+        yield from _told(exc.__cause__ or exc.__context__)
+        yield f"{type(exc).__name__}: {exc}"
+
+
+def _require(cells: Iterable[str], there: Sequence[str], where: str) -> None:
+    """Check that the cells are there.
+
+    Raises:
+        ParamsError: If one is not.
+    """
+    if unknown := [cell for cell in cells if cell not in there]:
+        raise ParamsError(
+            f"cell {', '.join(unknown)} is not in {where}, which holds {', '.join(there) or 'none'}; "
+            "a cell is a folder data/TASK/LANGUAGE beside data/TASK/task.yaml"
+        )

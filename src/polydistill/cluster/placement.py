@@ -1,0 +1,175 @@
+"""Decides what the pod of each step gets (image, resources, nodes, tries, secrets, volumes), and writes that down.
+
+It is written into the compiled pipeline and is no parameter of Kubeflow's: within nested loops its compiler loses
+those of images and resources (kfp 2.17), and retries, time-outs and the limits of loops take none at all. So each
+version of a pipeline says by itself what its pods got.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from polydistill import __version__
+from polydistill.cluster.arguments import require_cluster
+from polydistill.cluster.scratch import VARIABLE as SCRATCH_VARIABLE
+from polydistill.files import read_yaml
+from polydistill.params import Params, Placement, check
+
+SIZES = Path(__file__).parent / "sizes.yaml"
+BACKOFF = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s"}
+GPU = "nvidia.com/gpu"
+ON_GPU = {"encoder", "lora"}
+"""Kinds of student that need PyTorch to be trained; a LoRA student needs it to answer, too."""
+
+MODELS, SCRATCH = "/models", "/scratch"
+"""Where the volumes are mounted."""
+
+_STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
+_READS_STORE = {"champions", "due", "fetch", "promote", "snapshot"}
+_READS_GIT = {"fetch", "snapshot"}
+_ASKS_TEACHER = {"generate", "train", "evaluate"}
+
+
+class Pod(NamedTuple):
+    """What the pod of a step gets; `secrets`: by name of a secret, the variables of its keys; `volumes`: by path."""
+
+    image: str
+    placement: Placement
+    secrets: Mapping[str, Mapping[str, str]]
+    volumes: Mapping[str, str]
+    environment: Mapping[str, str]
+
+
+def pod_of(step: str, params: Params) -> Pod:
+    """Return what the pod of a step gets."""
+    cluster = require_cluster(params)
+    sizes = read_yaml(SIZES)[cluster.size]
+    of_steps, of_train, of_generate = (
+        getattr(cluster, name) or check(Placement, sizes[name], f"{SIZES}:{cluster.size}.{name}")
+        for name in ("steps", "train", "generate")
+    )
+    image, placement, has_models = "polydistill", of_steps, False
+    if step == "train" and ON_GPU & set(params.train.students):
+        image, placement, has_models = "polydistill-train", of_train, True
+    elif step in {"serve", "promote", "challenge"} and "lora" in params.train.students:
+        image, has_models = "polydistill-train", True
+    elif step == "generate" and params.teacher.kind == "vllm":
+        image, placement, has_models = "polydistill-generate", of_generate, True
+    elif step == "generate":  # it waits for the teacher as long as that takes
+        placement = of_steps.model_copy(update={"timeout_s": max(of_steps.timeout_s, of_generate.timeout_s)})
+    name = f"{image}:{cluster.tag or __version__}"
+    return Pod(
+        f"{cluster.registry}/{name}" if cluster.registry else name,
+        placement,
+        dict(_secrets(step, params, has_models)),
+        dict(_volumes(step, params, has_models)),
+        dict(_environment(step, params, has_models)),
+    )
+
+
+def _secrets(step: str, params: Params, has_models: bool) -> Iterator[tuple[str, dict[str, str]]]:
+    names = require_cluster(params).secrets
+    if step in _READS_STORE:
+        yield names.storage, {key: key for key in _STORAGE}
+    if step in _READS_GIT:
+        yield names.git, {"GIT_USERNAME": "GIT_USERNAME", "GIT_TOKEN": "GIT_TOKEN"}
+    if step in _ASKS_TEACHER:
+        yield names.teacher, {"api-key": params.teacher.key_env}
+    if has_models:
+        yield names.hub, {"token": "HF_TOKEN"}
+
+
+def _volumes(step: str, params: Params, has_models: bool) -> Iterator[tuple[str, str]]:
+    cluster = require_cluster(params)
+    if has_models and cluster.model_cache:
+        yield MODELS, cluster.model_cache
+    if step in _ASKS_TEACHER and cluster.scratch:
+        yield SCRATCH, cluster.scratch
+
+
+def _environment(step: str, params: Params, has_models: bool) -> Iterator[tuple[str, str]]:
+    volumes = dict(_volumes(step, params, has_models))
+    if MODELS in volumes:
+        yield "HF_HOME", MODELS
+    if SCRATCH in volumes:
+        yield SCRATCH_VARIABLE, SCRATCH
+
+
+def place(compiled: str, params: Params) -> str:
+    """Return a compiled pipeline with what its pods get.
+
+    Args:
+        compiled: The pipeline as Kubeflow's compiler writes it: YAML with the pipeline, without or with what Kubernetes
+            is told of it.
+        params: All of params.yaml.
+    """
+    comments = [line for line in compiled.splitlines() if line.startswith("#")]
+    pipeline, *_ = yaml.safe_load_all(compiled)
+    pods = {}
+    for name, executor in pipeline["deploymentSpec"]["executors"].items():
+        pods[name] = pod_of(_step(name), params)
+        executor["container"] |= _container(pods[name])
+    components = pipeline["components"]
+    for part in (pipeline["root"], *components.values()):
+        for name, task in part.get("dag", {}).get("tasks", {}).items():
+            executor_name = components[task["componentRef"]["name"]].get("executorLabel")
+            if executor_name:
+                task["retryPolicy"] = {"maxRetryCount": pods[executor_name].placement.retries, **BACKOFF}
+            elif (
+                name.startswith("for-loop") and "iteratorPolicy" in task
+            ):  # the loops over cells, not those over students
+                task["iteratorPolicy"]["parallelismLimit"] = require_cluster(params).parallel_cells
+    on_kubernetes = {name: _on_kubernetes(pod) for name, pod in pods.items()}
+    platforms = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": on_kubernetes}}}}
+    return "\n".join([*comments, yaml.safe_dump_all([pipeline, platforms], sort_keys=True)])
+
+
+def _step(executor: str) -> str:
+    """Return the step of an executor, which is named exec-<step>, with a number where a pipeline has it twice."""
+    return re.sub(r"-\d+$", "", executor.removeprefix("exec-")).replace("-", "_")
+
+
+def _container(pod: Pod) -> dict[str, Any]:
+    placement = pod.placement
+    resources: dict[str, Any] = {
+        "resourceCpuRequest": placement.cpu,
+        "resourceCpuLimit": placement.cpu_limit,
+        "resourceMemoryRequest": placement.memory,
+        "resourceMemoryLimit": placement.memory_limit,
+    }
+    if placement.gpus:
+        resources["accelerator"] = {"resourceType": GPU, "resourceCount": str(placement.gpus)}
+    environment = [{"name": name, "value": value} for name, value in pod.environment.items()]
+    return {"image": pod.image, "resources": resources, **({"env": environment} if environment else {})}
+
+
+def _on_kubernetes(pod: Pod) -> dict[str, Any]:
+    placement = pod.placement
+    config: dict[str, Any] = {"activeDeadlineSeconds": str(placement.timeout_s), "imagePullPolicy": "IfNotPresent"}
+    if placement.node_selector:
+        config["nodeSelector"] = {"labels": placement.node_selector}
+    if placement.tolerations:
+        config["tolerations"] = [taint.model_dump(exclude_none=True) for taint in placement.tolerations]
+    if pod.secrets:
+        config["secretAsEnv"] = [
+            {
+                "secretName": name,
+                "secretNameParameter": _constant(name),
+                "optional": True,
+                "keyToEnv": [{"secretKey": key, "envVar": variable} for key, variable in keys.items()],
+            }
+            for name, keys in pod.secrets.items()
+        ]
+    if pod.volumes:
+        config["pvcMount"] = [
+            {"constant": claim, "pvcNameParameter": _constant(claim), "mountPath": path}
+            for path, claim in pod.volumes.items()
+        ]
+    return config
+
+
+def _constant(value: str) -> dict[str, Any]:
+    return {"runtimeValue": {"constant": value}}

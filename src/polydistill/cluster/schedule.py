@@ -1,0 +1,110 @@
+"""Puts a schedule on Kubeflow so that there is one of its name afterwards, and it is the one that was wanted."""
+
+import logging
+import re
+from datetime import datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from polydistill.cluster.cron import Cron, Schedule, read_zone
+from polydistill.cluster.kubeflow import Kubeflow, Recurring, Version
+from polydistill.errors import ParamsError, PolydistillError
+
+log = logging.getLogger(__name__)
+
+_DESCRIBED = re.compile(r"polydistill (?P<pipeline>\w+): (?P<line>.+) of (?P<zone>\S+), read in (?P<read_in>\S+)")
+
+
+class Described(NamedTuple):
+    """What the description of a schedule of ours keeps, since Kubeflow has no place for it."""
+
+    pipeline: str
+    line: str
+    zone: ZoneInfo
+    read_in: ZoneInfo
+
+
+def describe(pipeline: str, line: str, schedule: Schedule) -> str:
+    """Return the description of a schedule, which says what it was asked for."""
+    return f"polydistill {pipeline}: {' '.join(line.split())} of {schedule.zone.key}, read in {schedule.read_in.key}"
+
+
+def read_description(description: str) -> Described | None:
+    """Read a description; None where the schedule is none of ours."""
+    found = _DESCRIBED.fullmatch(description)
+    if found is None:
+        return None
+    try:
+        return Described(found["pipeline"], found["line"], read_zone(found["zone"]), read_zone(found["read_in"]))
+    except ParamsError:
+        return None
+
+
+def next_start(recurring: Recurring, now: datetime) -> datetime | None:
+    """Return when Kubeflow starts a schedule next, in UTC; None where that cannot be told."""
+    cron, described = Cron.read_back(recurring.cron), read_description(recurring.description)
+    return cron.next_time(now, described.read_in if described else ZoneInfo("UTC")) if cron else None
+
+
+def ours_of(kubeflow: Kubeflow, name: str) -> list[Recurring]:
+    """Return the schedules of that name.
+
+    Raises:
+        ParamsError: If one is not of polydistill.
+    """
+    found = [recurring for recurring in kubeflow.schedules() if recurring.name == name]
+    foreign = [recurring for recurring in found if not recurring.description.startswith("polydistill ")]
+    if foreign:
+        raise ParamsError(
+            f"schedule {name} ({foreign[0].id}) was not made by polydistill, which leaves it alone; take another --name"
+        )
+    return found
+
+
+def put_schedule(kubeflow: Kubeflow, wanted: Recurring, version: Version) -> tuple[Recurring, str]:
+    """Have exactly one schedule of that name, as wanted, and return it as Kubeflow has it, with what was done.
+
+    Kubeflow cannot change a schedule but for its pause. So a changed one is added and read back first, and only then
+    the old one is deleted: whatever ends this in between, one is left, and doing it again leaves one.
+
+    Raises:
+        ParamsError: If one of that name is not of polydistill.
+        PolydistillError: If Kubeflow does not keep what it is told.
+    """
+    there = ours_of(kubeflow, wanted.name)
+    same = next((recurring for recurring in there if not recurring.differences(wanted)), None)
+    if same is not None:
+        id, done = same.id, "unchanged"
+        if same.is_enabled != wanted.is_enabled:
+            kubeflow.set_enabled(id, wanted.is_enabled)
+            done = "no longer paused" if wanted.is_enabled else "paused"
+    else:
+        id, done = kubeflow.add_schedule(wanted, version), "changed" if there else "created"
+    kept = kubeflow.schedule(id)
+    unlike = kept.differences(wanted) + ["paused"] * (kept.is_enabled != wanted.is_enabled)
+    if unlike:
+        if same is None:
+            kubeflow.delete_schedule(id)
+        raise PolydistillError(
+            f"Kubeflow did not keep schedule {wanted.name} as it was told ({', '.join(unlike)} differ); "
+            + ("the old one stays" if there else "it was deleted again")
+        )
+    for old in there:
+        if old.id != id:
+            kubeflow.delete_schedule(old.id)
+            log.info("deleted %s, which %s replaces", old.id, id)
+    return kept, done
+
+
+def remove_schedule(kubeflow: Kubeflow, name: str) -> None:
+    """Delete the schedules of that name.
+
+    Raises:
+        ParamsError: If there is none, or it is not of polydistill.
+    """
+    there = ours_of(kubeflow, name)
+    if not there:
+        known = ", ".join(sorted(recurring.name for recurring in kubeflow.schedules())) or "none"
+        raise ParamsError(f"there is no schedule {name}; there are: {known}")
+    for recurring in there:
+        kubeflow.delete_schedule(recurring.id)

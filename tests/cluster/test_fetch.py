@@ -1,0 +1,307 @@
+"""Texts at a revision: real git repositories, a real git server that wants a token, a real S3 server behind DVC."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from git_server import TOKEN, USER, GitServer, bare, commit_all, git, git_server
+from polydistill.cluster.fetch import run_fetch
+from polydistill.errors import DataError, ParamsError, PolydistillError
+from polydistill.files import digest, read_json
+from s3_server import BUCKET, S3
+
+TASK = "name: clinic\nlanguages: [sl, sw]\n"
+SEEDS = {"sl": "text,label\nDober dan,greeting\n", "sw": "text,label\nHabari,greeting\n"}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A checkout with two cells, all of it in git."""
+    root = tmp_path / "workspace"
+    for language, seeds in SEEDS.items():
+        folder = root / "data" / "clinic" / language
+        folder.mkdir(parents=True)
+        (folder / "seeds.csv").write_text(seeds, "utf-8")
+        (folder / "test.csv").write_text("text,label\n" + f"test {language},greeting\n", "utf-8")
+    (root / "data" / "clinic" / "task.yaml").write_text(TASK, "utf-8")
+    git(root, "init", "--quiet")
+    commit_all(root)
+    return root
+
+
+@pytest.fixture
+def remote(s3: S3, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place for DVC's remote; DVC reads AWS's own settings, and takes an empty file, not /dev/null, for none."""
+    (tmp_path / "aws").touch()
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
+    return store_url
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    with git_server(tmp_path / "served") as served:
+        yield served
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_USERNAME", USER)
+    monkeypatch.setenv("GIT_TOKEN", TOKEN)
+
+
+@pytest.fixture(autouse=True)
+def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GIT_USERNAME", raising=False)
+    monkeypatch.delenv("GIT_TOKEN", raising=False)
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    """Run DVC as a user does."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    environment = os.environ | {"DVC_NO_ANALYTICS": "true"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def use_dvc(workspace: Path, remote: str, *tracked: str) -> None:
+    """Give files or folders to DVC, push them to its remote, and commit what points at them."""
+    dvc(workspace, "init", "--quiet")
+    dvc(workspace, "remote", "add", "--quiet", "--default", "storage", remote)
+    git(workspace, "rm", "--quiet", "-r", "--cached", *tracked)
+    dvc(workspace, "add", "--quiet", *tracked)
+    dvc(workspace, "push", "--quiet")
+    commit_all(workspace, "to DVC")
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    return {file.relative_to(folder).as_posix(): digest(file) for file in folder.rglob("*") if file.is_file()}
+
+
+def cell_files(workspace: Path, *cells: str) -> dict[str, str]:
+    """Return the files that `run_fetch` writes for cells, beside fetch.json."""
+    of_all = files_in(workspace / "data")
+    return {name: of for name, of in of_all.items() if name == "clinic/task.yaml" or name.startswith(cells)}
+
+
+def without_facts(data: Path) -> dict[str, str]:
+    return {name: of for name, of in files_in(data).items() if name != "fetch.json"}
+
+
+def test_the_cells_are_those_of_the_revision(workspace: Path, tmp_path: Path) -> None:
+    first = git(workspace, "rev-parse", "HEAD")
+    git(workspace, "tag", "v1")
+    before = (workspace / "data/clinic/sl/seeds.csv").read_text("utf-8")
+    (workspace / "data/clinic/sl/seeds.csv").write_text(before + "Zdravo,greeting\n", "utf-8")
+    second = commit_all(workspace)
+    repository = bare(workspace, tmp_path / "texts.git").as_uri()
+
+    got = {}
+    for revision in ("main", "v1", first, first[:10], ""):
+        (row,) = run_fetch(repository, revision, ["clinic/sl"], tmp_path / "data")
+        facts = read_json(tmp_path / "data/fetch.json")
+        assert row == {"cell": "clinic/sl", "digest": facts["cells"]["clinic/sl"]}
+        seeds = (tmp_path / "data/clinic/sl/seeds.csv").read_text("utf-8")
+        got[revision] = (facts["commit"], "Zdravo" in seeds, row["digest"])
+        assert facts["committed_at"] == "2026-03-01T12:00:00+00:00"
+    assert got["main"] == got[""] and got["v1"] == got[first] == got[first[:10]]
+    assert got["main"][:2] == (second, True) and got["v1"][:2] == (first, False)
+    assert got["main"][2] != got["v1"][2]
+
+
+def test_the_digest_of_a_cell_changes_with_what_the_steps_read_and_with_nothing_else(
+    workspace: Path, tmp_path: Path
+) -> None:
+    def digests() -> dict[str, str]:
+        cells = run_fetch(str(workspace), "", ["clinic/sl", "clinic/sw"], tmp_path / "data")
+        return {row["cell"]: row["digest"] for row in cells}
+
+    before = digests()
+    (workspace / "data/clinic/sl/notes.txt").write_text("ask Ana", "utf-8")
+    assert digests() == before
+    (workspace / "data/clinic/sl/recording.jsonl").write_text("{}\n", "utf-8")
+    after = digests()
+    assert after["clinic/sl"] != before["clinic/sl"] and after["clinic/sw"] == before["clinic/sw"]
+    (workspace / "data/clinic/task.yaml").write_text(TASK + "instruction: greet\n", "utf-8")
+    assert digests()["clinic/sw"] != before["clinic/sw"]
+
+
+@pytest.mark.parametrize(
+    "tracked",
+    [
+        pytest.param(["data/clinic/sl", "data/clinic/sw"], id="folders"),
+        pytest.param(["data/clinic/sl/seeds.csv", "data/clinic/sl/test.csv", "data/clinic/sw"], id="files"),
+        pytest.param(["data"], id="all"),
+    ],
+)
+def test_what_dvc_keeps_comes_from_its_remote(workspace: Path, tmp_path: Path, remote: str, tracked: list[str]) -> None:
+    wanted = cell_files(workspace, "clinic/sl")
+    use_dvc(workspace, remote, *tracked)
+    repository = str(bare(workspace, tmp_path / "texts.git"))
+    run_fetch(repository, "main", ["clinic/sl"], tmp_path / "data")
+    assert without_facts(tmp_path / "data") == wanted
+
+
+def test_nothing_is_read_of_other_cells(workspace: Path, tmp_path: Path, s3: S3, remote: str) -> None:
+    use_dvc(workspace, remote, "data/clinic/sl", "data/clinic/sw")
+    repository = str(bare(workspace, tmp_path / "texts.git"))
+    (md5,) = re.findall(r"md5: (\w+)\.dir", (workspace / "data/clinic/sw.dvc").read_text("utf-8"))
+    folder = remote.removeprefix(f"{s3.bucket}/")
+    s3.client().delete_object(Bucket=BUCKET, Key=f"{folder}/files/md5/{md5[:2]}/{md5[2:]}.dir")
+    run_fetch(repository, "main", ["clinic/sl"], tmp_path / "data")
+    with pytest.raises(DataError, match=r"^cannot read data/clinic/sw from DVC's .* does not hold all of that"):
+        run_fetch(repository, "main", ["clinic/sw"], tmp_path / "data")
+
+
+def test_a_second_call_writes_the_same_bytes(workspace: Path, tmp_path: Path) -> None:
+    run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "data")
+    before = files_in(tmp_path / "data")
+    (tmp_path / f".data.partial-{os.getpid()}").mkdir()  # of a call that was killed
+    run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "data")
+    assert files_in(tmp_path / "data") == before
+    assert not list(tmp_path.glob(".data.partial-*"))
+
+
+def test_a_folder_is_read_as_it_lies(workspace: Path, tmp_path: Path) -> None:
+    (workspace / "data/clinic/sl/human.csv").write_text("text,label\nnew,greeting\n", "utf-8")
+    run_fetch(str(workspace), "", ["clinic/sl"], tmp_path / "data")
+    assert without_facts(tmp_path / "data") == cell_files(workspace, "clinic/sl")
+    facts = read_json(tmp_path / "data/fetch.json")
+    assert facts["commit"] is None and facts["committed_at"] is None
+
+
+@pytest.mark.parametrize("own_dvc", [pytest.param(False, id="dvc-above"), pytest.param(True, id="dvc-of-its-own")])
+def test_a_workspace_may_be_a_folder_of_the_repository(
+    workspace: Path, tmp_path: Path, remote: str, own_dvc: bool
+) -> None:
+    whole = tmp_path / "whole"
+    (whole / "models").mkdir(parents=True)
+    git(whole, "init", "--quiet")
+    (workspace / "data").rename(whole / "models/data")
+    home = whole / "models" if own_dvc else whole
+    dvc(home, "init", "--quiet", *(["--subdir"] if own_dvc else []))
+    dvc(home, "remote", "add", "--quiet", "--default", "storage", remote)
+    wanted = cell_files(whole / "models", "clinic/sl")
+    dvc(whole / "models", "add", "--quiet", "data/clinic/sl")
+    dvc(home, "push", "--quiet")
+    commit_all(whole)
+    repository = str(bare(whole, tmp_path / "whole.git"))
+    run_fetch(f"{repository}#models", "main", ["clinic/sl"], tmp_path / "data")
+    assert without_facts(tmp_path / "data") == wanted
+    with pytest.raises(ParamsError, match=r"whole\.git has no folder classifiers at"):
+        run_fetch(f"{repository}#classifiers", "main", ["clinic/sl"], tmp_path / "data")
+
+
+def test_a_token_opens_a_repository_and_is_told_to_nobody_else(
+    workspace: Path, tmp_path: Path, server: GitServer, token: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    bare(workspace, server.folder / "texts.git")
+    caplog.set_level("DEBUG")
+    run_fetch(f"{server.url}/texts.git", "main", ["clinic/sl"], tmp_path / "data")
+    assert without_facts(tmp_path / "data") == cell_files(workspace, "clinic/sl")
+    assert server.commands and all(TOKEN not in command for command in server.commands)
+    assert TOKEN not in caplog.text
+    assert all(TOKEN.encode() not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        pytest.param({}, "it asks for a user and a token, and was given none", id="none"),
+        pytest.param(
+            {"GIT_USERNAME": USER, "GIT_TOKEN": "no$uch`token"}, "it refused the user or the token", id="wrong"
+        ),
+        pytest.param({"GIT_TOKEN": TOKEN}, "it refused the user or the token", id="no-user"),
+    ],
+)
+def test_a_repository_that_is_not_opened_says_what_is_wanting(
+    workspace: Path,
+    tmp_path: Path,
+    server: GitServer,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    told: str,
+) -> None:
+    bare(workspace, server.folder / "texts.git")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(PolydistillError) as failed:
+        run_fetch(f"{server.url}/texts.git", "main", ["clinic/sl"], tmp_path / "data")
+    first, second, *more = str(failed.value).splitlines()
+    assert first.startswith(f"cannot read {server.url}/texts.git: {told}")
+    assert second.startswith("GIT_USERNAME and GIT_TOKEN stand in the environment") and len(more) == 1
+    assert given.get("GIT_TOKEN", "no token") not in str(failed.value)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        pytest.param({}, "no keys are given", id="none"),
+        pytest.param(
+            {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "sesame"}, "it refused the keys", id="wrong"
+        ),
+    ],
+)
+def test_a_remote_that_is_not_opened_says_what_is_wanting(
+    workspace: Path,
+    tmp_path: Path,
+    remote: str,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: dict[str, str],
+    told: str,
+) -> None:
+    use_dvc(workspace, remote, "data/clinic/sl")
+    repository = str(bare(workspace, tmp_path / "texts.git"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+        if name in keys:
+            monkeypatch.setenv(name, keys[name])
+    with pytest.raises(PolydistillError) as failed:
+        run_fetch(repository, "main", ["clinic/sl"], tmp_path / "data")
+    assert str(failed.value).startswith(f"cannot read data/clinic/sl from DVC's remote {remote}: {told}")
+    assert "polydistill-storage" in str(failed.value) and "sesame" not in str(failed.value)
+
+
+def test_data_without_a_remote_say_how_to_set_one(workspace: Path, tmp_path: Path) -> None:
+    dvc(workspace, "init", "--quiet")
+    git(workspace, "rm", "--quiet", "-r", "--cached", "data/clinic/sl")
+    dvc(workspace, "add", "--quiet", "data/clinic/sl")
+    commit_all(workspace)
+    with pytest.raises(DataError, match=r"(?s)^cannot read data/clinic/sl.*no remote of DVC is set.*\ndvc remote add"):
+        run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("repository", "revision", "cells", "told"),
+    [
+        pytest.param("{}", "main", ["clinic/hr"], r"^cell clinic/hr is not in .* holds clinic/sl, clinic", id="cell"),
+        pytest.param("{}", "", ["clinic/hr"], r"^cell clinic/hr is not in .* holds clinic/sl, clinic", id="as-it-lies"),
+        pytest.param("{}", "main", ["../etc"], r"^cell \.\./etc is not in", id="no-cell"),
+        pytest.param("{}", "v9", ["clinic/sl"], r"^revision v9 is not in .*, which has main, v1$", id="revision"),
+        pytest.param("{}", "--help", ["clinic/sl"], r"^revision --help is not in", id="no-revision"),
+        pytest.param("{}/x", "main", ["clinic/sl"], r"^cannot read .*: there is no such repository", id="repository"),
+        pytest.param("{}#../x", "main", ["clinic/sl"], r"^repository `.*`: wanted is a git URL", id="folder"),
+        pytest.param(
+            "http://127.0.0.1:9/x.git", "main", ["clinic/sl"], r"^cannot read .*: it cannot be reached", id="down"
+        ),
+    ],
+)
+def test_wrong_input_is_said_with_what_there_is(
+    workspace: Path, tmp_path: Path, repository: str, revision: str, cells: list[str], told: str
+) -> None:
+    git(workspace, "tag", "v1")
+    with pytest.raises(PolydistillError, match=told):
+        run_fetch(repository.format(workspace), revision, cells, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("address", ["https://ana:sesame@example.org/x.git", "https://sesame@example.org/x.git"])
+def test_a_token_in_an_address_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ParamsError, match="GIT_TOKEN") as failed:
+        run_fetch(address, "main", ["clinic/sl"], tmp_path / "data")
+    assert "sesame" not in str(failed.value)

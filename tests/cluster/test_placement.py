@@ -1,0 +1,141 @@
+"""What the pods of a pipeline get, read from the compiled pipelines as Kubeflow reads them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipelines.compile import COMPILED, PIPELINES
+from polydistill import __version__
+from polydistill.cluster.placement import GPU, place
+from polydistill.errors import ParamsError
+from polydistill.params import Params, load_params
+
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+def _changed(params: Params = PARAMS, **sections: dict[str, Any]) -> Params:
+    """Return the demo's parameters, some of them changed."""
+    content = params.model_dump()
+    for section, values in sections.items():
+        content[section] |= values
+    return Params.model_validate(content)
+
+
+def _placed(params: Params, name: str = "distill") -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the pipeline, and what each executor has of containers and of Kubernetes, by the name of the step."""
+    pipeline, platforms = yaml.safe_load_all(place((COMPILED / f"{name}.yaml").read_text("utf-8"), params))
+    containers = {
+        step.removeprefix("exec-"): executor["container"]
+        for step, executor in pipeline["deploymentSpec"]["executors"].items()
+    }
+    on_kubernetes = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return pipeline, containers, {step.removeprefix("exec-"): of for step, of in on_kubernetes.items()}
+
+
+def _tasks(pipeline: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for part in (pipeline["root"], *pipeline["components"].values()):
+        yield from part.get("dag", {}).get("tasks", {}).items()
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_each_pod_is_bounded_and_each_task_tried_again(name: str) -> None:
+    pipeline, containers, on_kubernetes = _placed(PARAMS, name)
+    json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())  # refuses a field that Kubeflow does not know
+    assert containers.keys() == on_kubernetes.keys()
+    wanted = {"resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit"}
+    for step, container in containers.items():
+        assert wanted <= container["resources"].keys(), step
+        assert int(on_kubernetes[step]["activeDeadlineSeconds"]) >= 60
+    executors = {f"comp-{step}" for step in containers}
+    for task_name, task in _tasks(pipeline):
+        if task["componentRef"]["name"] in executors:
+            assert task["retryPolicy"] == {
+                "maxRetryCount": 2,
+                "backoffDuration": "30s",
+                "backoffFactor": 2.0,
+                "backoffMaxDuration": "600s",
+            }, task_name
+
+
+def test_linear_students_and_a_teacher_elsewhere_need_no_gpu() -> None:
+    _, containers, on_kubernetes = _placed(_changed(cluster={"size": "four-gpus"}))
+    assert {container["image"] for container in containers.values()} == {f"polydistill:{__version__}"}
+    assert not any("accelerator" in container["resources"] for container in containers.values())
+    assert not any("tolerations" in of or "pvcMount" in of for of in on_kubernetes.values())
+
+
+@pytest.mark.parametrize("kind", ["encoder", "lora"])
+def test_students_that_need_pytorch_train_on_a_gpu(kind: str) -> None:
+    _, containers, on_kubernetes = _placed(_changed(train={"students": ["linear", kind]}))
+    train = containers["train"]
+    assert train["image"] == f"polydistill-train:{__version__}"
+    assert train["resources"]["accelerator"] == {"resourceType": GPU, "resourceCount": "1"}
+    assert {"name": "HF_HOME", "value": "/models"} in train["env"]
+    of_train = on_kubernetes["train"]
+    assert of_train["tolerations"] == [{"key": GPU, "operator": "Exists", "effect": "NoSchedule"}]
+    assert [(mount["constant"], mount["mountPath"]) for mount in of_train["pvcMount"]] == [
+        ("polydistill-models", "/models")
+    ]
+    secrets = {secret["secretName"]: secret for secret in of_train["secretAsEnv"]}
+    assert secrets["polydistill-hub"]["keyToEnv"] == [{"secretKey": "token", "envVar": "HF_TOKEN"}]
+    assert all(secret["optional"] for secret in secrets.values())
+    # A LoRA student needs PyTorch to answer too, but no GPU for a rehearsal.
+    assert containers["serve"]["image"].startswith("polydistill-train:" if kind == "lora" else "polydistill:")
+    assert "accelerator" not in containers["serve"]["resources"]
+
+
+@pytest.mark.parametrize(("size", "gpus"), [("one-gpu", "1"), ("four-gpus", "4")])
+def test_a_teacher_in_the_process_has_the_gpus_of_its_size(size: str, gpus: str) -> None:
+    teacher = {"kind": "vllm", "model": "meta-llama/Meta-Llama-3-70B-Instruct"}
+    _, containers, _ = _placed(_changed(teacher=teacher, cluster={"size": size}))
+    generate = containers["generate"]
+    assert generate["image"] == f"polydistill-generate:{__version__}"
+    assert generate["resources"]["accelerator"]["resourceCount"] == gpus
+    assert "accelerator" not in containers["evaluate"]["resources"]
+
+
+def test_what_params_yaml_says_of_pods_goes_before_the_size() -> None:
+    mine = {
+        "cpu": "500m",
+        "cpu_limit": "1",
+        "memory": "1Gi",
+        "memory_limit": "3Gi",
+        "gpus": 0,
+        "node_selector": {"pool": "cheap"},
+        "tolerations": [],
+        "retries": 5,
+        "timeout_s": 600,
+    }
+    cluster = {"steps": mine, "parallel_cells": 7, "registry": "registry.example.com/team", "tag": "1f3c"}
+    pipeline, containers, on_kubernetes = _placed(_changed(cluster=cluster))
+    assert containers["filter"]["image"] == "registry.example.com/team/polydistill:1f3c"
+    assert containers["filter"]["resources"]["resourceMemoryLimit"] == "3Gi"
+    assert on_kubernetes["filter"]["nodeSelector"] == {"labels": {"pool": "cheap"}}
+    assert on_kubernetes["filter"]["activeDeadlineSeconds"] == "600"
+    assert int(on_kubernetes["generate"]["activeDeadlineSeconds"]) > 600  # waits for the teacher
+    tasks = dict(_tasks(pipeline))
+    assert tasks["filter"]["retryPolicy"]["maxRetryCount"] == 5
+    assert [task["iteratorPolicy"] for task in tasks.values() if "iteratorPolicy" in task] == [{"parallelismLimit": 7}]
+
+
+def test_a_volume_for_scratch_is_mounted_where_replies_are_paid_for() -> None:
+    _, containers, on_kubernetes = _placed(_changed(cluster={"scratch": "polydistill-scratch"}))
+    mounted = {step for step, of in on_kubernetes.items() if "pvcMount" in of}
+    assert mounted == {"generate", "train", "evaluate"}
+    assert {"name": "POLYDISTILL_SCRATCH", "value": "/scratch"} in containers["generate"]["env"]
+
+
+def test_the_teachers_key_has_the_name_that_params_yaml_gives_it() -> None:
+    _, _, on_kubernetes = _placed(_changed(teacher={"key_env": "MY_KEY"}))
+    (secret,) = on_kubernetes["generate"]["secretAsEnv"]
+    assert secret["keyToEnv"] == [{"secretKey": "api-key", "envVar": "MY_KEY"}]
+
+
+def test_without_the_section_it_says_so() -> None:
+    with pytest.raises(ParamsError, match="no section `cluster`"):
+        place((COMPILED / "distill.yaml").read_text("utf-8"), _changed(**{}).model_copy(update={"cluster": None}))

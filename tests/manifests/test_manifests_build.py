@@ -1,0 +1,117 @@
+"""Every overlay builds, and every object is one that each supported Kubernetes knows, to the last field."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes_validate import utils
+from kustomized import KUBERNETES, MANIFESTS, OVERLAYS, PROMETHEUS_OPERATOR, Object, built, one, pods
+from manifest_policies import MADE_BY_A_PERSON, SECRETS
+
+from polydistill import __version__
+from polydistill.params import ServingParams, TeacherOnDemandParams, load_params
+
+ROOT = MANIFESTS.parent
+README = MANIFESTS / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def schemas_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(utils, "schema_contents", _schema_contents)
+
+
+# It reads megabytes of JSON for each object.
+_schema_contents = functools.cache(utils.schema_contents)
+
+
+def everything() -> list[Object]:
+    """Return the objects of all overlays, the same ones once."""
+    objects = [found for overlay in OVERLAYS for found in built(overlay)]
+    return list({json.dumps(found, sort_keys=True): found for found in objects}.values())
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_knows_every_field(version: str) -> None:
+    for found in everything():
+        if found["kind"] not in PROMETHEUS_OPERATOR:
+            kubernetes_validate.validate(found, version, strict=True)
+
+
+def misspell_a_probe(deployment: Object) -> None:
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    container["readynessProbe"] = container.pop("readinessProbe")
+
+
+def give_a_number_for_a_text(deployment: Object) -> None:
+    deployment["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] = 1
+
+
+def forget_the_selector(deployment: Object) -> None:
+    del deployment["spec"]["selector"]
+
+
+@pytest.mark.parametrize("spoil", [misspell_a_probe, give_a_number_for_a_text, forget_the_selector])
+@pytest.mark.parametrize("version", [KUBERNETES[0], KUBERNETES[-1]])
+def test_the_validation_is_strict(spoil: Callable[[Object], None], version: str) -> None:
+    deployment = one(built("gpu"), "Deployment", "serving")
+    spoil(deployment)
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, version, strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_two_objects_have_one_name(overlay: str) -> None:
+    names = [(found["kind"], found["metadata"].get("namespace"), found["metadata"]["name"]) for found in built(overlay)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_images_are_those_of_this_version(overlay: str) -> None:
+    images = {container["image"] for pod in pods(built(overlay)) for container in pod.containers}
+    assert {image.rpartition("/")[2] for image in images} <= {
+        f"polydistill:{__version__}",
+        f"polydistill-generate:{__version__}",
+    }
+
+
+def test_the_jobs_read_the_params_at_the_root() -> None:
+    copy = MANIFESTS / "base" / "monitoring" / "params.yaml"
+    assert copy.read_bytes() == (ROOT / "params.yaml").read_bytes(), "run `make manifests`"
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_params_that_jobs_find_are_good(overlay: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(one(built(overlay), "ConfigMap", "polydistill-params")["data"]["params.yaml"])
+    assert load_params(tmp_path / "params.yaml").monitor.min_texts > 0
+
+
+def test_only_what_a_cluster_may_lack_is_left_out_of_it() -> None:
+    kinds = {overlay: {found["kind"] for found in built(overlay)} for overlay in OVERLAYS}
+    assert kinds["local"] & PROMETHEUS_OPERATOR == kinds["gpu"] & PROMETHEUS_OPERATOR == set()
+    assert kinds["production"] >= PROMETHEUS_OPERATOR | {"Ingress"}
+    assert [pod.name for pod in pods(built("local"))] == ["Deployment serving", "CronJob monitor"]
+
+
+def test_the_readme_names_what_a_person_has_to_make() -> None:
+    told = README.read_text(encoding="utf-8")
+    assert [name for name in SECRETS | MADE_BY_A_PERSON if name not in told] == []
+
+
+def test_the_settings_that_the_readme_gives_lead_here() -> None:
+    settings = yaml.safe_load(README.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0])
+    cluster, objects = settings["cluster"], built("gpu")
+    teacher = TeacherOnDemandParams.model_validate(cluster["teacher"])
+    serving = ServingParams.model_validate(cluster["serving"])
+    for params, url in ((teacher, settings["teacher"]["url"].removesuffix("/v1")), (serving, serving.url)):
+        assert one(objects, "Deployment", params.deployment)["metadata"]["namespace"] == params.namespace
+        service = one(objects, "Service", params.deployment)["metadata"]
+        (port,) = one(objects, "Service", params.deployment)["spec"]["ports"]
+        assert url == f"http://{service['name']}.{service['namespace']}:{port['port']}"
+    binding = one(objects, "RoleBinding", "pipeline-runner")
+    assert [subject["name"] for subject in binding["subjects"]] == [cluster["service_account"]]
+    probe = one(objects, "Deployment", "teacher")["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= teacher.ready_within_s

@@ -107,7 +107,9 @@ def test_the_settings_that_the_readme_gives_lead_here() -> None:
     teacher = TeacherOnDemandParams.model_validate(cluster["teacher"])
     serving = ServingParams.model_validate(cluster["serving"])
     for params, url in ((teacher, settings["teacher"]["url"].removesuffix("/v1")), (serving, serving.url)):
-        assert one(objects, "Deployment", params.deployment)["metadata"]["namespace"] == params.namespace
+        deployment = one(objects, "Deployment", params.deployment)
+        assert deployment["metadata"]["namespace"] == params.namespace
+        assert deployment["spec"]["progressDeadlineSeconds"] > params.ready_within_s
         service = one(objects, "Service", params.deployment)["metadata"]
         (port,) = one(objects, "Service", params.deployment)["spec"]["ports"]
         assert url == f"http://{service['name']}.{service['namespace']}:{port['port']}"

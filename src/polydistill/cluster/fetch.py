@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dvc.api import DVCFileSystem
+from dvc.repo import Repo
 
 from polydistill.cluster.git import Checkout, checked_out, parse_address
 from polydistill.cluster.remote import default_remote, dvc_root, explain_remote
@@ -89,19 +90,20 @@ def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
     root = dvc_root(checkout) or checkout.root
     inputs = f"/{(checkout.workspace / 'data').relative_to(root).as_posix()}"
     with tempfile.TemporaryDirectory(prefix="polydistill-dvc-") as scratch:
-        # Nothing is written beyond folders of our own: the home and /var may be read-only.
+        # Nothing is written beyond folders of our own: /var/tmp, where DVC would write, may be read-only.
         places = {"core": {"site_cache_dir": f"{scratch}/site"}, "cache": {"dir": f"{scratch}/cache"}}
-        files = DVCFileSystem(str(root), config=places)
         what = "list the cells of"
         try:
-            _require(cells, list(_cells_of(files, inputs)), f"{checkout.address} at {checkout.commit[:12]}")
-            for cell in cells:
-                what = f"read data/{cell} from"
-                task = cell.split("/")[0]
-                (data / task).mkdir(exist_ok=True)
-                files.get_file(f"{inputs}/{task}/task.yaml", str(data / task / "task.yaml"))
-                files.get(f"{inputs}/{cell}", str(data / cell), recursive=True)
-                (data / cell / ".gitignore").unlink(missing_ok=True)  # of `dvc add`
+            with Repo(str(root), uninitialized=True, config=places) as repo:
+                files = DVCFileSystem(repo)
+                _require(cells, list(_cells_of(files, inputs)), f"{checkout.address} at {checkout.commit[:12]}")
+                for cell in cells:
+                    what = f"read data/{cell} from"
+                    task = cell.split("/")[0]
+                    (data / task).mkdir(exist_ok=True)
+                    files.get_file(f"{inputs}/{task}/task.yaml", str(data / task / "task.yaml"))
+                    files.get(f"{inputs}/{cell}", str(data / cell), recursive=True)
+                    (data / cell / ".gitignore").unlink(missing_ok=True)  # of `dvc add`
         except PolydistillError:
             raise
         except Exception as exc:  # each kind of storage has its own
@@ -109,10 +111,17 @@ def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
 
 
 def _cells_of(files: DVCFileSystem, inputs: str) -> Iterator[str]:
-    for task in sorted(files.ls(inputs, detail=False)) if files.isdir(inputs) else []:
-        if files.isfile(f"{task}/task.yaml"):
-            folders = [found["name"] for found in files.ls(task, detail=True) if found["type"] == "directory"]
-            yield from ("/".join(PurePosixPath(folder).parts[-2:]) for folder in sorted(folders))
+    """Yield the cells below a folder; not by `isdir` and the like, to which what fails is not there."""
+    for task in sorted(_names(files, inputs, "directory")):
+        if "task.yaml" in _names(files, f"{inputs}/{task}", "file"):
+            yield from (f"{task}/{language}" for language in sorted(_names(files, f"{inputs}/{task}", "directory")))
+
+
+def _names(files: DVCFileSystem, folder: str, kind: str) -> list[str]:
+    try:
+        return [PurePosixPath(found["name"]).name for found in files.ls(folder, detail=True) if found["type"] == kind]
+    except FileNotFoundError:
+        return []
 
 
 def _told(exc: BaseException | None) -> Iterator[str]:

@@ -230,9 +230,7 @@ class Kubeflow:
         return next((pipeline.pipeline_id for pipeline in found if pipeline.display_name == name), None)
 
     def _add_pipeline(self, name: str) -> str:
-        pipeline = api.V2beta1Pipeline(
-            display_name=name, name=name, description=f"polydistill {name}", **self._namespace
-        )
+        pipeline = api.V2beta1Pipeline(display_name=name, description=f"polydistill {name}", **self._namespace)
         try:
             created = self._call(
                 f"create pipeline {name}", self._pipelines.pipeline_service_create_pipeline, pipeline=pipeline

@@ -155,6 +155,8 @@ class KubeServer:
     """Each Deployment as it was after each patch."""
     patches: list[Object] = field(default_factory=list)
     """Each of those patches."""
+    lag: int = 0
+    """Looks after a change for which the controller has not seen it yet, so that the status is that of before."""
     lingering: int = 1
     """Looks for which a pod stays that is on its way out."""
     meddle: Callable[[], None] | None = None
@@ -163,6 +165,7 @@ class KubeServer:
     """Called once, at the so manieth look at a Deployment from now on; it may use `edit`, and ask nothing by HTTP."""
     _deployments: dict[tuple[str, str], Object] = field(default_factory=dict)
     _pods: dict[tuple[str, str], list[_Pod]] = field(default_factory=dict)
+    _unseen: dict[tuple[str, str], int] = field(default_factory=dict)
     _version: int = 100
     _made: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -284,6 +287,7 @@ class KubeServer:
         check(new)
         if new["spec"] != old["spec"]:
             new["metadata"]["generation"] += 1
+            self._unseen[key] = self.lag
         self._deployments[key] = new
         self._store(key)
 
@@ -294,6 +298,9 @@ class KubeServer:
     # The controller of Deployments.
 
     def _step(self, key: tuple[str, str]) -> None:
+        if self._unseen.get(key):
+            self._unseen[key] -= 1
+            return
         found, pods = self._deployments[key], self._pods[key]
         wanted, template = found["spec"].get("replicas", 1), found["spec"]["template"]
         revision = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]

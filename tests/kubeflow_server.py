@@ -158,8 +158,9 @@ class KubeflowServer:
         return _found(self.pipelines, id, "Pipeline")
 
     def create_pipeline(self, *, content: dict[str, Any], **_: Any) -> Any:
-        name = content.get("display_name") or content.get("name")
-        return self._add_pipeline(name, content.get("namespace"), content.get("description"))
+        if unknown := sorted(content.keys() - {"display_name", "description", "namespace"}):  # 2.0 has no other yet
+            raise Refused(400, f'unknown field "{unknown[0]}" in v2beta1.Pipeline')
+        return self._add_pipeline(content.get("display_name"), content.get("namespace"), content.get("description"))
 
     def _add_pipeline(self, name: str | None, namespace: str | None, description: str | None) -> dict[str, Any]:
         if not name:

@@ -1,12 +1,13 @@
 """Builds what promotion passes on (winners with their cards, champions, challenges, registries), and promotes.
 
-    python tests/promotions.py s3://bucket/folder WORK NAME 10
+    python tests/promotions.py s3://bucket/folder WORK one 10 2
 
-promotes ten cells of task NAME, each in a run of its own.
+promotes ten cells of task `one`, each in a run of its own, and each only when 2 such processes are about to.
 """
 
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from polydistill.classifier import winner_cells
 from polydistill.cluster.champions import run_champions
 from polydistill.cluster.promote import run_promote
 from polydistill.cluster.registry import REGISTRY, Champion, Data, Kept, Registry
+from polydistill.cluster.store import Store
 from polydistill.files import digest, read_json, write_json
 from winners import build_winner
 
@@ -147,13 +149,23 @@ def write_challenge(
     write_json(folder / "challenge.json", content)
 
 
-def _promote_many(store_url: str, work: Path, task: str, runs: int) -> None:
-    winner = new_winner(work / "trained", f"{task}/sl", TEXTS)
+def _promote_many(store_url: str, work: Path, task: str, runs: int, processes: int) -> None:
+    swap, meeting = Store.swap, work / "meeting"
+    meeting.mkdir(parents=True, exist_ok=True)
+    winner = new_winner(work / f"trained-{task}", f"{task}/sl", TEXTS)
     for i in range(runs):
+
+        def swap_together(store: Store, *arguments: Any, i: int = i) -> bool:
+            (meeting / f"{i}-{task}").touch()
+            while len(list(meeting.glob(f"{i}-*"))) < processes:
+                time.sleep(0.002)
+            return swap(store, *arguments)
+
+        Store.swap = swap_together  # type: ignore[method-assign]
         run = Run(store_url, work, f"{task}-{i}")
         run.win(winner, f"{task}/l{i}")
         run.promote()
 
 
 if __name__ == "__main__":
-    _promote_many(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    _promote_many(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))

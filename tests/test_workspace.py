@@ -205,7 +205,7 @@ def test_no_task_can_take_a_folder_of_all_cells() -> None:
     stages = yaml.safe_load(render_workspace("dvc.yaml", recorded=True))["stages"]
     paths = [path if isinstance(path, str) else next(iter(path)) for stage in stages.values() for path in stage["outs"]]
     across = {path.split("/")[1] for path in paths if not path.startswith("work/${item.cell}")}
-    assert across | {"monitored-traffic", "ablations"} == set(ACROSS_CELLS)
+    assert across | {"monitored-traffic", "ablations", "pipelines"} == set(ACROSS_CELLS)
 
 
 def test_a_gitignore_that_is_there_is_kept_and_extended(tmp_path: Path) -> None:

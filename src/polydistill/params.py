@@ -16,7 +16,10 @@ NAME = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 StudentKind = Literal["linear", "encoder", "lora", "icl"]
 
-ACROSS_CELLS = ("winners", "cards", "report", "bento", "served", "monitored", "monitored-traffic", "ablations")
+ACROSS_CELLS = (
+    *("winners", "cards", "report", "bento", "served", "monitored", "monitored-traffic"),
+    *("ablations", "pipelines"),
+)
 """The folders of work/ that hold all cells; the others are named after tasks."""
 
 

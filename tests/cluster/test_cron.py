@@ -129,6 +129,13 @@ def test_in_kubeflows_own_zone_the_hour_stays_and_only_hours_that_are_skipped_or
             id="twice in autumn",
         ),
         pytest.param(
+            "30 23 * * *",
+            "Europe/Ljubljana",
+            datetime(2027, 10, 31, 2, tzinfo=UTC),
+            ["2027-10-31 22:30", "2027-11-01 22:30"],
+            id="the 25th hour of a day",
+        ),
+        pytest.param(
             "0 0 * * *",
             "America/Sao_Paulo",
             datetime(2018, 11, 3, 12, tzinfo=UTC),

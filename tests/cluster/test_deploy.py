@@ -66,6 +66,7 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeServer
     with kube_server() as server:
         server.add(deployment("polydistill", "serving", replicas=2, init="fetch-bento"))
         server.settle("polydistill", "serving")
+        server.lag = 1
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         yield server
 
@@ -313,6 +314,13 @@ def test_the_first_that_fails_has_nothing_to_go_back_to(cluster: Cluster, kube: 
     del kube.fates[FIRST]
     cluster.roll_out(FIRST)
     assert cluster.state == serving(FIRST)
+
+
+def test_what_the_status_says_of_an_earlier_bento_does_not_count(cluster: Cluster, kube: KubeServer) -> None:
+    kube.fates[FIRST] = never(progress_for=3)
+    assert "within the progressDeadlineSeconds of the Deployment" in cluster.failure(FIRST)
+    cluster.roll_out(SECOND)
+    assert cluster.state == serving(SECOND)
 
 
 def test_a_roll_back_that_fails_is_told_too(cluster: Cluster, kube: KubeServer) -> None:

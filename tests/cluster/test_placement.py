@@ -82,7 +82,7 @@ def test_students_that_need_pytorch_train_on_a_gpu(kind: str) -> None:
         ("polydistill-models", "/models")
     ]
     secrets = {secret["secretName"]: secret for secret in of_train["secretAsEnv"]}
-    assert secrets["polydistill-hub"]["keyToEnv"] == [{"secretKey": "token", "envVar": "HF_TOKEN"}]
+    assert secrets["polydistill-hub"]["keyToEnv"] == [{"secretKey": "HF_TOKEN", "envVar": "HF_TOKEN"}]
     assert all(secret["optional"] for secret in secrets.values())
     # A LoRA student needs PyTorch to answer too, but no GPU for a rehearsal.
     assert containers["serve"]["image"].startswith("polydistill-train:" if kind == "lora" else "polydistill:")

@@ -245,21 +245,21 @@ run_promote(sys.argv[1], "spring", *folders, None)
 
 @pytest.mark.slow
 def test_processes_that_promote_at_once_lose_no_promotion(store_url: str, tmp_path: Path) -> None:
-    runs = 12
-    promotions = [
+    tasks, runs = ("one", "two", "three"), 6
+    processes = [
         subprocess.Popen(
-            [sys.executable, ROOT / "tests/promotions.py", store_url, tmp_path / task, task, str(runs)],
+            [sys.executable, ROOT / "tests/promotions.py", store_url, tmp_path, task, str(runs), str(len(tasks))],
             env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
         )
-        for task in ("one", "two")
+        for task in tasks
     ]
-    assert [process.wait() for process in promotions] == [0, 0]
-    wanted = {f"{task}/l{i}": f"{task}-{i}" for task in ("one", "two") for i in range(runs)}
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    wanted = {f"{task}/l{i}": f"{task}-{i}" for task in tasks for i in range(runs)}
     found = registry(store_url)
     assert {cell: champion.run for cell, champion in found.champions.items()} == wanted
-    assert found.serial == 2 * runs
+    assert found.serial == len(wanted)
     assert {promotion.run for promotion in found.history} == set(wanted.values())
-    assert [promotion.serial for promotion in found.history] == list(range(2 * runs, 0, -1))
+    assert [promotion.serial for promotion in found.history] == list(range(len(wanted), 0, -1))
     assert served(store_url, tmp_path / "served") == wanted
 
 

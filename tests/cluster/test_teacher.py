@@ -78,7 +78,7 @@ def holders_of(found: dict[str, Any]) -> list[str]:
 
 
 def test_it_is_scaled_up_and_waited_for_then_scaled_down(kube: KubeServer) -> None:
-    kube.fates["teacher"] = Fate(ready_after=3)
+    kube.lag, kube.fates["teacher"] = 2, Fate(ready_after=3)
     up()
     found = kube.get("polydistill", "teacher")
     assert (found["spec"]["replicas"], found["status"]["readyReplicas"]) == (1, 1)
@@ -174,6 +174,9 @@ def test_a_run_that_lets_go_takes_the_dead_along(kube: KubeServer) -> None:
     assert holders(kube) == ["run-1"]
     hold(kube, {"dead": "2026-01-01T00:00:00+00:00", "run-1": "2999-01-01T00:00:00+00:00"}, replicas=1)
     down("run-1")
+    assert (asked_for(kube), holders(kube)) == (0, [])
+    hold(kube, {"dead": "2026-01-01T00:00:00+00:00"}, replicas=1)
+    down("never held it")
     assert (asked_for(kube), holders(kube)) == (0, [])
 
 

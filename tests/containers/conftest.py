@@ -1,50 +1,17 @@
-"""The images of a CPU, as `make` builds them, and what runs them: docker where it runs, else podman."""
+"""The images of a CPU, as `make` builds them."""
 
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from container_engine import REGISTRY, REPOSITORY, START_S, TAG, Engine
 
-REPOSITORY = Path(__file__).parents[2]
-REGISTRY, TAG = "localhost", "tested"
 TORCH_FOR_CPU = "https://download.pytorch.org/whl/cpu"
-START_S = 60
-# As a pod of the restricted Pod Security Standard, with a volume for /tmp.
-CONFINED = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp", "--network=host"]
-
-
-class Engine(NamedTuple):
-    """What builds images and runs containers.
-
-    Attributes:
-        name: The command, docker or podman.
-        environment: By which Docker's clients find it.
-    """
-
-    name: str
-    environment: Mapping[str, str]
-
-    def __call__(self, *arguments: str) -> str:
-        """Run the command, and return what it printed."""
-        done = subprocess.run([self.name, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{done.args}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
-        return done.stdout
-
-    def run(self, image: str, *command: str, options: Sequence[str] = ()) -> str:
-        """Run a command in a container of its own, confined, and return what it printed."""
-        return self(*self.running(image, *command, options=options)[1:])
-
-    def running(self, image: str, *command: str, options: Sequence[str] = ()) -> list[str]:
-        """Return the command line that does."""
-        # Beside the volumes that are named podman would add others by itself.
-        own = ["--read-only-tmpfs=false"] if self.name == "podman" else []
-        return [self.name, "run", "--rm", *CONFINED, *own, *options, image, *command]
 
 
 @pytest.fixture(scope="session")

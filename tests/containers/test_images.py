@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, Engine
+from container_engine import REPOSITORY, Engine
 
 pytestmark = pytest.mark.containers
 
@@ -47,16 +47,16 @@ def test_it_runs_as_nobody_in_particular(engine: Engine, image: str) -> None:
 
 @pytest.mark.parametrize("user", ["10001:10001", "54321:0"])
 @pytest.mark.parametrize(
-    "command", ["polydistill --help", "dvc --version", "bentoml --version", "python -m kfp.dsl.executor_main --help"]
+    "command",
+    ["polydistill --help", "dvc --version", "bentoml --version", "python -m kfp.dsl.executor_main --help"],
 )
 def test_commands_run_on_a_read_only_root_as_any_user(engine: Engine, image: str, user: str, command: str) -> None:
     assert engine.run(image, *command.split(), options=[f"--user={user}"])
 
 
 def test_only_tmp_can_be_written(engine: Engine, image: str) -> None:
-    places = engine.run(
-        image, "sh", "-c", "for d in / /opt /opt/polydistill /usr /var/tmp /tmp; do test -w $d && echo $d; done; true"
-    )
+    asked = "for d in / /opt /opt/polydistill /usr /var/tmp /tmp; do test -w $d && echo $d; done; true"
+    places = engine.run(image, "sh", "-c", asked)
     assert places.split() == ["/tmp"]
 
 

@@ -1,4 +1,4 @@
-"""The demo's pipeline on kfp's DockerRunner: every step in its image, as confined as in a cluster, and what DVC makes of it.
+"""The demo's pipeline on kfp's DockerRunner, every step in its image and as confined as in a cluster, beside DVC's run.
 
 The repository is a git server's, what is promoted goes to an S3 server, and the teacher is scaled by an API server.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from conftest import REGISTRY, REPOSITORY, START_S, TAG, Engine
+from container_engine import REGISTRY, REPOSITORY, START_S, TAG, Engine
 from kfp import compiler, components, local
 
 from git_server import TOKEN, USER, bare, commit_all, git, git_server

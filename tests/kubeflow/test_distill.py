@@ -66,10 +66,11 @@ def fill(workspace: Path, cells: Sequence[str]) -> None:
 
 def _run_dvc(workspace: Path) -> None:
     for command in ("git init --quiet", "dvc init --quiet", "dvc repro --quiet evaluate select"):
-        _run(command, workspace)
+        run_command(command, workspace)
 
 
-def _run(command: str, folder: Path) -> str:
+def run_command(command: str, folder: Path) -> str:
+    """Run a program of this environment; return what it says."""
     beside_python = str(Path(sys.executable).parent)
     environment = os.environ | {
         "PATH": f"{beside_python}{os.pathsep}{os.environ['PATH']}",
@@ -128,7 +129,7 @@ def test_a_parameter_changes_only_the_stages_that_read_it(
     changed[section][key] = value
     write_json(params, changed)
     try:
-        told = json.loads(_run("dvc status --json prepare generate filter train evaluate select", params.parent))
+        told = json.loads(run_command("dvc status --json prepare generate filter train evaluate select", params.parent))
     finally:
         params.write_text(before, encoding="utf-8")
     assert set(told) == {f"{stage}@{cell}{'-linear' * (stage == 'train')}" for stage in stages for cell in CELLS}

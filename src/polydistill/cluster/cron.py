@@ -96,7 +96,7 @@ class Cron:
         if not self.fits(day):
             return []
         midnight = datetime.combine(day, time(), zone).astimezone(UTC)
-        fires = (midnight + timedelta(minutes=minute) for minute in range(-60, _DAY + 120))
+        fires = (midnight + timedelta(minutes=minute) for minute in range(_DAY + 120))
         return [at for at in fires if self._fires(at.astimezone(zone), day)]
 
     def _times(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:

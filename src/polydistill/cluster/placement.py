@@ -79,7 +79,7 @@ def _secrets(step: str, params: Params, has_models: bool) -> Iterator[tuple[str,
     if step in _ASKS_TEACHER:
         yield names.teacher, {"api-key": params.teacher.key_env}
     if has_models:
-        yield names.hub, {"token": "HF_TOKEN"}
+        yield names.hub, {"HF_TOKEN": "HF_TOKEN"}
 
 
 def _volumes(step: str, params: Params, has_models: bool) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ import base64
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,12 +46,14 @@ def bare(workspace: Path, repository: Path) -> Path:
 class GitServer:
     """A server that runs and serves every repository in `folder`.
 
-    `commands` are those of all processes of this machine while it was asked, as everybody on it can list them.
+    `commands` are those of all processes of this machine while it was asked, as everybody on it can list them;
+    `before_push` is called when somebody is about to push.
     """
 
     folder: Path
     url: str = ""
     commands: set[str] = field(default_factory=set)
+    before_push: Callable[[], object] = lambda: None
 
 
 @contextmanager
@@ -95,6 +97,8 @@ def _handler(served: GitServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: bytes) -> None:
             served.commands.update(_commands())
+            if self.path.endswith("service=git-receive-pack"):
+                served.before_push()
             given = self.headers.get("Authorization", "").removeprefix("Basic ")
             user, _, token = base64.b64decode(given).decode().partition(":")
             if user != USER or token not in (TOKEN, READER):

@@ -9,6 +9,7 @@ no valid one 422, what is denied 403, each with a Status; patches are merged as 
 takes a step at each look at a Deployment, so nothing depends on the time.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -369,7 +370,7 @@ class KubeServer:
             "spec": pod.template["spec"],
             "status": status,
         }
-        kubernetes_validate.validate(found, VALIDATED_FOR, strict=True)
+        validate(json.dumps(found))
         return found
 
     def _events(self, namespace: str) -> list[Object]:
@@ -416,10 +417,16 @@ def merge(old: Any, patch: Any, strategic: bool, key: str = "") -> Any:
     return deepcopy(patch)
 
 
+@functools.cache
+def validate(found: str) -> None:
+    """Hold an object against the schema of Kubernetes, one that came before not again."""
+    kubernetes_validate.validate(json.loads(found), VALIDATED_FOR, strict=True)
+
+
 def check(found: Object) -> None:
     """Refuse what is no valid Deployment."""
     try:
-        kubernetes_validate.validate(found, VALIDATED_FOR, strict=True)
+        validate(json.dumps(found))
     except kubernetes_validate.ValidationError as exc:
         raise Refused(422, "Invalid", f"Deployment is invalid: {'.'.join(map(str, exc.path))}: {exc.message}") from exc
     notes = found["metadata"].get("annotations", {})

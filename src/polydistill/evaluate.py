@@ -225,8 +225,8 @@ def confusion_matrix(heldout: Path, trained: Path, labels: Sequence[str]) -> lis
         labels: Names of the task's labels.
 
     Returns:
-        A row for each label of the texts, in the order of `labels`, and a last one that is empty; a column for each label
-        that was answered, and a last one for no answer.
+        A row for each label of the texts, in the order of `labels`, and a last one that is empty; a column for each
+        label that was answered, and a last one for no answer.
     """
     test = read_records(require_input(heldout / "test.parquet", "prepare"))
     final = _read_answers(trained, labels, test).final

@@ -673,7 +673,9 @@ class ClusterParams(Section):
     registry: str | None = Field(
         pattern=r"^[a-z0-9][a-z0-9._:/-]*[a-z0-9]$", description="Registry of the images; null: the nodes have them."
     )
-    tag: str | None = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Tag of the images; null: the version.")
+    tag: str | None = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Tag of the images; null: the version."
+    )
     size: Literal["cpu", "one-gpu", "four-gpus"] = Field(
         description="What pods get where the three keys below are null; `four-gpus`: a teacher of 70B on 4 × 80 GB."
     )
@@ -685,7 +687,7 @@ class ClusterParams(Section):
         description="Volume claim for the weights that train and generate download; null: every pod downloads anew."
     )
     scratch: KubernetesName | None = Field(
-        description="Volume claim (ReadWriteMany) in which replies and trainings outlive a pod that is ended; null: none."
+        description="Volume claim (ReadWriteMany) in which replies and trainings outlive their pods; null: none."
     )
     secrets: SecretNames
     teacher: TeacherOnDemandParams | None = Field(description="The teacher to scale up; null: it is up, or recorded.")

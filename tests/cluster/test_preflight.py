@@ -131,6 +131,16 @@ def test_a_teacher_outside_of_the_cluster_is_nobodys_namespace(space: Path) -> N
     check_with(space, **{**SERVED, "teacher__url": "https://llm.example.org/v1"}, cluster__teacher=ON_DEMAND)
 
 
+def test_students_on_a_gpu_beside_a_teacher_on_demand_need_one_more(
+    space: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        check_with(space, **SERVED, cluster__teacher=ON_DEMAND)
+        assert caplog.text == ""
+        check_with(space, **SERVED, cluster__teacher=ON_DEMAND, train__students=["encoder", "lora"])
+    assert "encoder and lora train on one more" in caplog.text
+
+
 def test_all_reasons_are_told_at_once(space: Path) -> None:
     told = refused(space, train__students=["encoder"], cluster__size="cpu", cluster__teacher=ON_DEMAND)
     assert len(told.splitlines()) == 2

@@ -90,6 +90,7 @@ def new_project(root: Path, remote: str | None, folder: str = "") -> Path:
     write(workspace / "params.yaml", render_workspace("params.yaml", cells=CELLS, preset="own"))
     write(workspace / "dvc.yaml", render_workspace("dvc.yaml", recorded=False))
     write(workspace / ".dvc/plots/curves.json", render_workspace("curves.json"))
+    write(workspace / "dvc.lock", "schema: '2.0'\nstages:\n  prepare@clinic/sl:\n    cmd: as it was in January\n")
     write(workspace / ".gitignore", "/work/\n")
     write(workspace / "data/clinic/task.yaml", "name: clinic\n")
     for cell in CELLS:
@@ -297,6 +298,19 @@ def test_a_workspace_may_be_a_folder_of_the_repository(tmp_path: Path) -> None:
     dvc(tmp_path / "review/classifiers", "pull", "--quiet")
     assert digest(tmp_path / "review/classifiers/work") == digest(run.work)
     assert "up to date" in dvc(tmp_path / "review/classifiers", "status")
+
+
+def test_a_branch_that_another_adds_at_the_same_time_stays_as_it_is(
+    project: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_USERNAME", USER)
+    monkeypatch.setenv("GIT_TOKEN", TOKEN)
+    run, served = Run(tmp_path / "run", CELLS[:1]), project / "served/texts.git"
+    with git_server(project / "served") as server:
+        server.before_push = lambda: git(served, "branch", "--force", "runs/race", "main")
+        with pytest.raises(PolydistillError, match=r"^branch runs/race of .* is there already with other content"):
+            run_snapshot(f"{server.url}/texts.git", data, "race", {}, run.bundles, run.across, tmp_path / "snapshot")
+    assert branches(str(served))["runs/race"] == branches(str(served))["main"]
 
 
 @pytest.mark.parametrize(

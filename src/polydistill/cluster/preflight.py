@@ -26,6 +26,13 @@ def check_run(params: Params, cells: Sequence[Cell]) -> None:
     problems = [*_about_repository(params, cells), *_about_gpus(params), *_about_teacher(params)]
     if problems:
         raise ParamsError("\n".join(problems))
+    students = sorted(ON_GPU & set(params.train.students))
+    if students and require_cluster(params).teacher:
+        log.warning(
+            "the run holds the teacher and its GPUs to its end, and %s train on one more: with fewer in the cluster "
+            "the pods of `train` wait for ever; see `kubectl describe nodes`",
+            " and ".join(students),
+        )
 
 
 def _about_repository(params: Params, cells: Sequence[Cell]) -> Iterator[str]:

@@ -15,22 +15,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 USER, TOKEN, READER = "robot", "glpat-9Zx/pl+an.t$ed(8)=Qw", "glpat-reads-only"
-IDENTITY = {"GIT_AUTHOR_NAME": "Ana", "GIT_AUTHOR_EMAIL": "ana@example.org", "GIT_AUTHOR_DATE": "2026-03-01T12:00:00Z"}
-IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in IDENTITY.items()}
 
 
-def git(folder: Path, *arguments: str) -> str:
-    """Run git as somebody who commits in March 2026."""
+def git(folder: Path, *arguments: str, day: str = "2026-03-01") -> str:
+    """Run git as somebody who commits on that day, at noon."""
     command = ["git", "-c", "init.defaultBranch=main", *arguments]
-    done = subprocess.run(command, cwd=folder, env=os.environ | IDENTITY, capture_output=True, text=True, check=False)
+    ana = {"NAME": "Ana", "EMAIL": "ana@example.org", "DATE": f"{day}T12:00:00Z"}
+    identity = {f"GIT_{role}_{fact}": value for role in ("AUTHOR", "COMMITTER") for fact, value in ana.items()}
+    done = subprocess.run(command, cwd=folder, env=os.environ | identity, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-def commit_all(folder: Path, message: str = "texts") -> str:
+def commit_all(folder: Path, message: str = "texts", day: str = "2026-03-01") -> str:
     """Commit all that stands in the folder; return the commit."""
     git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", message, day=day)
     return git(folder, "rev-parse", "HEAD")
 
 

@@ -11,6 +11,7 @@ writes; S3 does both in one go, and so does this server, which answers one reque
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,18 +57,19 @@ class S3:
 def s3_server() -> Iterator[S3]:
     """Run a server with an empty bucket on a free port."""
     environment = {name: value for name, value in os.environ.items() if name not in _VARIABLES}
-    process = subprocess.Popen(
-        [sys.executable, __file__], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    try:
-        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        yield _furnish(url)
-    finally:
-        process.kill()
-        process.communicate()
+    with tempfile.NamedTemporaryFile(prefix="no-settings-of-aws-") as empty:
+        process = subprocess.Popen(
+            [sys.executable, __file__], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        try:
+            url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+            yield _furnish(url, empty.name)
+        finally:
+            process.kill()
+            process.communicate()
 
 
-def _furnish(url: str) -> S3:
+def _furnish(url: str, empty: str) -> S3:
     """Make the one user who is let in, and the bucket; from then on keys are checked."""
     iam = boto3.client(
         "iam", endpoint_url=url, region_name=REGION, aws_access_key_id="nobody", aws_secret_access_key="nobody"
@@ -83,8 +85,8 @@ def _furnish(url: str) -> S3:
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         # A machine's own settings, and its role in a cloud, are left alone.
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CONFIG_FILE": empty,  # to DVC /dev/null is none, and an error
+        "AWS_SHARED_CREDENTIALS_FILE": empty,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     s3 = S3(url, environment)

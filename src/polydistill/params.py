@@ -624,6 +624,12 @@ class TeacherOnDemandParams(Section):
         ge=600, description="Seconds after which a run that has not let go of it counts as dead."
     )
 
+    @model_validator(mode="after")
+    def _is_held_until_ready(self) -> Self:
+        if self.hold_within_s <= self.ready_within_s:
+            raise ValueError("hold_within_s must be more than ready_within_s, or a run loses a teacher that comes up")
+        return self
+
 
 class ServingParams(Section):
     """Section `cluster.serving`: the Deployment that serves the promoted bento."""

@@ -35,14 +35,6 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def remote(s3: S3, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A place for DVC's remote; DVC reads AWS's own settings, and takes an empty file, not /dev/null, for none."""
-    (tmp_path / "aws").touch()
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))
-    return store_url
-
-
-@pytest.fixture
 def server(tmp_path: Path) -> Iterator[GitServer]:
     with git_server(tmp_path / "served") as served:
         yield served
@@ -138,19 +130,21 @@ def test_the_digest_of_a_cell_changes_with_what_the_steps_read_and_with_nothing_
         pytest.param(["data"], id="all"),
     ],
 )
-def test_what_dvc_keeps_comes_from_its_remote(workspace: Path, tmp_path: Path, remote: str, tracked: list[str]) -> None:
+def test_what_dvc_keeps_comes_from_its_remote(
+    workspace: Path, tmp_path: Path, store_url: str, tracked: list[str]
+) -> None:
     wanted = cell_files(workspace, "clinic/sl")
-    use_dvc(workspace, remote, *tracked)
+    use_dvc(workspace, store_url, *tracked)
     repository = str(bare(workspace, tmp_path / "texts.git"))
     run_fetch(repository, "main", ["clinic/sl"], tmp_path / "data")
     assert without_facts(tmp_path / "data") == wanted
 
 
-def test_nothing_is_read_of_other_cells(workspace: Path, tmp_path: Path, s3: S3, remote: str) -> None:
-    use_dvc(workspace, remote, "data/clinic/sl", "data/clinic/sw")
+def test_nothing_is_read_of_other_cells(workspace: Path, tmp_path: Path, s3: S3, store_url: str) -> None:
+    use_dvc(workspace, store_url, "data/clinic/sl", "data/clinic/sw")
     repository = str(bare(workspace, tmp_path / "texts.git"))
     (md5,) = re.findall(r"md5: (\w+)\.dir", (workspace / "data/clinic/sw.dvc").read_text("utf-8"))
-    folder = remote.removeprefix(f"{s3.bucket}/")
+    folder = store_url.removeprefix(f"{s3.bucket}/")
     s3.client().delete_object(Bucket=BUCKET, Key=f"{folder}/files/md5/{md5[:2]}/{md5[2:]}.dir")
     run_fetch(repository, "main", ["clinic/sl"], tmp_path / "data")
     with pytest.raises(DataError, match=r"^cannot read data/clinic/sw from DVC's .* does not hold all of that"):
@@ -176,7 +170,7 @@ def test_a_folder_is_read_as_it_lies(workspace: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("own_dvc", [pytest.param(False, id="dvc-above"), pytest.param(True, id="dvc-of-its-own")])
 def test_a_workspace_may_be_a_folder_of_the_repository(
-    workspace: Path, tmp_path: Path, remote: str, own_dvc: bool
+    workspace: Path, tmp_path: Path, store_url: str, own_dvc: bool
 ) -> None:
     whole = tmp_path / "whole"
     (whole / "models").mkdir(parents=True)
@@ -184,7 +178,7 @@ def test_a_workspace_may_be_a_folder_of_the_repository(
     (workspace / "data").rename(whole / "models/data")
     home = whole / "models" if own_dvc else whole
     dvc(home, "init", "--quiet", *(["--subdir"] if own_dvc else []))
-    dvc(home, "remote", "add", "--quiet", "--default", "storage", remote)
+    dvc(home, "remote", "add", "--quiet", "--default", "storage", store_url)
     wanted = cell_files(whole / "models", "clinic/sl")
     dvc(whole / "models", "add", "--quiet", "data/clinic/sl")
     dvc(home, "push", "--quiet")
@@ -250,12 +244,12 @@ def test_a_repository_that_is_not_opened_says_what_is_wanting(
 def test_a_remote_that_is_not_opened_says_what_is_wanting(
     workspace: Path,
     tmp_path: Path,
-    remote: str,
+    store_url: str,
     monkeypatch: pytest.MonkeyPatch,
     keys: dict[str, str],
     told: str,
 ) -> None:
-    use_dvc(workspace, remote, "data/clinic/sl")
+    use_dvc(workspace, store_url, "data/clinic/sl")
     repository = str(bare(workspace, tmp_path / "texts.git"))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -263,7 +257,7 @@ def test_a_remote_that_is_not_opened_says_what_is_wanting(
             monkeypatch.setenv(name, keys[name])
     with pytest.raises(PolydistillError) as failed:
         run_fetch(repository, "main", ["clinic/sl"], tmp_path / "data")
-    assert str(failed.value).startswith(f"cannot read data/clinic/sl from DVC's remote {remote}: {told}")
+    assert str(failed.value).startswith(f"cannot read data/clinic/sl from DVC's remote {store_url}: {told}")
     assert "polydistill-storage" in str(failed.value) and "sesame" not in str(failed.value)
 
 

@@ -118,6 +118,11 @@ def test_what_params_yaml_says_of_pods_goes_before_the_size() -> None:
     assert on_kubernetes["filter"]["nodeSelector"] == {"labels": {"pool": "cheap"}}
     assert on_kubernetes["filter"]["activeDeadlineSeconds"] == "600"
     assert int(on_kubernetes["generate"]["activeDeadlineSeconds"]) > 600  # waits for the teacher
+    up = {"namespace": "a", "deployment": "b", "replicas": 1, "ready_within_s": 7200, "hold_within_s": 9000}
+    serving = {"namespace": "a", "deployment": "b", "url": "http://b.a:3000", "ready_within_s": 900}
+    _, _, waiting = _placed(_changed(cluster=cluster | {"teacher": up, "serving": serving}))
+    deadlines = {step: int(of["activeDeadlineSeconds"]) for step, of in waiting.items()}
+    assert (deadlines["filter"], deadlines["teacher-up"], deadlines["deploy"]) == (600, 7800, 2400)
     tasks = dict(_tasks(pipeline))
     assert tasks["filter"]["retryPolicy"]["maxRetryCount"] == 5
     assert [task["iteratorPolicy"] for task in tasks.values() if "iteratorPolicy" in task] == [{"parallelismLimit": 7}]

@@ -151,8 +151,6 @@ def check_out(url: str, branch: str, folder: Path) -> Path:
 def test_a_review_checks_out_what_the_run_read_and_wrote(
     tmp_path: Path, s3: S3, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "aws", "")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "aws"))  # /dev/null, as it is there, is none to DVC
     monkeypatch.setenv("GIT_USERNAME", USER)
     monkeypatch.setenv("GIT_TOKEN", TOKEN)
     repository = new_project(tmp_path, store_url)
@@ -284,6 +282,7 @@ def test_a_bento_that_holds_champions_of_other_cells_is_kept_beside_the_pipeline
     review = check_out(repository, told["branch"], tmp_path / "review")
     assert digest(review / "snapshot/bento") == digest(run.work / "bento")
     assert "package" not in read_yaml(review / "dvc.yaml")["stages"]
+    assert git(review, "status", "--porcelain") == ""
     assert "up to date" in dvc(review, "status")
 
 

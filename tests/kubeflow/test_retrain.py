@@ -45,14 +45,14 @@ class Cluster:
         git(self.checkout, "init", "--quiet")
         run_command("dvc init --quiet", self.checkout)
         run_command(f"dvc remote add --quiet --default storage {s3.bucket}/dvc", self.checkout)
-        self.keep("texts")
+        self.keep("texts", "2026-03-01")
         self.repository = bare(self.checkout, root / "texts.git")
 
-    def keep(self, message: str) -> None:
-        """Commit what stands in the checkout; the texts of one cell are in DVC's remote, those of the other in git."""
+    def keep(self, message: str, day: str) -> None:
+        """Commit what stands in the checkout; DVC's remote keeps the texts of one cell, git those of the other."""
         for command in ("dvc add --quiet data/clinic/sw", "dvc push --quiet"):
             run_command(command, self.checkout)
-        commit_all(self.checkout, message)
+        commit_all(self.checkout, message, day)
 
     def run(self, pipeline: Any) -> Path:
         """Run a pipeline on the data that stand on the branch main now; return its outputs."""
@@ -79,10 +79,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as environment, s3_server() as s3:
         s3.use(environment)
         environment.setenv("OMP_NUM_THREADS", "1")
-        root = tmp_path_factory.mktemp("cluster")
-        (root / "aws").touch()  # DVC takes an empty file, not /dev/null, for none
-        environment.setenv("AWS_CONFIG_FILE", str(root / "aws"))
-        yield Cluster(root, s3)
+        yield Cluster(tmp_path_factory.mktemp("cluster"), s3)
 
 
 def test_a_first_run_and_what_a_schedule_makes_of_it(cluster: Cluster) -> None:
@@ -111,7 +108,7 @@ def test_a_first_run_and_what_a_schedule_makes_of_it(cluster: Cluster) -> None:
     seeds = cluster.checkout / "data/clinic/sw/human.csv"
     lines = seeds.read_text("utf-8").splitlines(keepends=True)
     seeds.write_text("".join(lines[:-1]), "utf-8")
-    cluster.keep("fewer human texts")
+    cluster.keep("fewer human texts", "2026-04-01")
     git(cluster.checkout, "push", "--quiet", str(cluster.repository), "main")
     run = cluster.run(retrain)
     second = cluster.registry

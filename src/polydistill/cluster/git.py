@@ -129,26 +129,22 @@ def push_new(address: Address, root: Path, commit: str, branch: str) -> bool:
     Raises:
         PolydistillError: If it stands at another commit, or may not be added.
     """
-    if _has(address, root, commit, branch):
+    if has_branch(address, root, commit, branch):
         return False
     ref = f"refs/heads/{branch}"
     # The lease: it must not be there, so that nothing that another has put there meanwhile is overwritten.
     done = _run(["push", "--quiet", f"--force-with-lease={ref}:", "origin", f"{commit}:{ref}"], address, root)
-    if done.returncode and not _has(address, root, commit, branch):
+    if done.returncode and not has_branch(address, root, commit, branch):
         raise _explain(done.stderr, address, f"add the branch {branch} to")
     return done.returncode == 0
 
 
-def check_branch(address: Address, root: Path, commit: str, branch: str) -> None:
-    """Check that a branch is not there, or stands at that commit.
+def has_branch(address: Address, root: Path, commit: str, branch: str) -> bool:
+    """Say whether the repository has a branch, which then stands at that commit.
 
     Raises:
         PolydistillError: If it stands at another.
     """
-    _has(address, root, commit, branch)
-
-
-def _has(address: Address, root: Path, commit: str, branch: str) -> bool:
     line = git(["ls-remote", "origin", f"refs/heads/{branch}"], address, root)
     there = line.split("\t")[0]
     if there not in ("", commit):

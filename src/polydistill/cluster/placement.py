@@ -58,8 +58,12 @@ def pod_of(step: str, params: Params) -> Pod:
         image, has_models = "polydistill-train", True
     elif step == "generate" and params.teacher.kind == "vllm":
         image, placement, has_models = "polydistill-generate", of_generate, True
-    elif step == "generate":  # it waits for the teacher as long as that takes
-        placement = of_steps.model_copy(update={"timeout_s": max(of_steps.timeout_s, of_generate.timeout_s)})
+    waits = {
+        "generate": of_generate.timeout_s,
+        "teacher_up": cluster.teacher.ready_within_s + 600 if cluster.teacher else 0,
+        "deploy": 2 * cluster.serving.ready_within_s + 600 if cluster.serving else 0,  # there, and back
+    }
+    placement = placement.model_copy(update={"timeout_s": max(placement.timeout_s, waits.get(step, 0))})
     name = f"{image}:{cluster.tag or __version__}"
     return Pod(
         f"{cluster.registry}/{name}" if cluster.registry else name,

@@ -79,7 +79,7 @@ def explain_remote(said: str, remote: str | None, what: str) -> PolydistillError
             return PolydistillError(told + meaning)
     if remote is None:
         return DataError(told + NO_REMOTE)
-    if re.search(r"FileNotFoundError|[Mm]issing", said):
+    if "FileNotFoundError" in said:
         return DataError(told + "it does not hold all of that; run `dvc push` in a checkout that does")
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return PolydistillError(told + (lines[0] if lines else "DVC failed"))

@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedSeq
 
 from polydistill import __version__
 from polydistill.cluster.bundle import ROOMS, bundled_cell
-from polydistill.cluster.git import Checkout, check_branch, checked_out, git, parse_address, push_new
+from polydistill.cluster.git import Checkout, checked_out, git, has_branch, parse_address, push_new
 from polydistill.cluster.remote import NO_REMOTE, default_remote, dvc_root, explain_remote
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import digest, explained, new_folder, read_json, require_input, write_json
@@ -222,7 +222,7 @@ def _write_stages(file: Path, stages: Iterable[str]) -> None:
         del content["stages"][name]
     for stage in content["stages"].values():
         for entry in [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]:
-            for settings in entry.values() if isinstance(entry, dict) else []:
+            for settings in filter(None, entry.values() if isinstance(entry, dict) else []):
                 settings.pop("cache", None)
     yaml.dump(content, file)
 
@@ -252,13 +252,14 @@ def _keep(checkout: Checkout, branch: str, remote: str, lineage: Mapping[str, An
     workspace, address = checkout.workspace, checkout.address
     name = branch.removeprefix("runs/")
     (workspace / "dvc.lock").unlink(missing_ok=True)  # it tells of other runs
-    pointers = ["dvc.yaml"]
+    pointers, ignored = ["dvc.yaml"], []
     with tempfile.TemporaryDirectory(prefix="polydistill-dvc-") as scratch:
         settings = _DVC_SETTINGS.format(cache=Path(scratch, "cache"))
         (dvc_root(checkout) or workspace).joinpath(".dvc", "config.local").write_text(settings, encoding="utf-8")
         if (workspace / _FOREIGN).exists():
             _dvc(["add", _FOREIGN], workspace, scratch)
             pointers.append(f"{_FOREIGN}.dvc")
+            ignored.append(str(Path(_FOREIGN).with_name(".gitignore")))
         _dvc(["commit", "--force", "dvc.yaml"], workspace, scratch)
 
         write_json(workspace / "lineage" / f"{name}.json", lineage)
@@ -267,9 +268,9 @@ def _keep(checkout: Checkout, branch: str, remote: str, lineage: Mapping[str, An
                 file = Path("work", cell, metrics)
                 (workspace / "lineage" / name / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(workspace / file, workspace / "lineage" / name / file)
-        commit = _commit(checkout, [*pointers, "dvc.lock", "params.yaml", "lineage"], lineage)
+        commit = _commit(checkout, [*pointers, *ignored, "dvc.lock", "params.yaml", "lineage"], lineage)
 
-        check_branch(address, checkout.root, commit, branch)  # before anything is sent
+        has_branch(address, checkout.root, commit, branch)  # before anything is sent
         done = _run_dvc(["push", *pointers], workspace, scratch)
         if done.returncode:
             raise explain_remote(done.stderr, remote, "write the outputs of the run to")

@@ -360,7 +360,8 @@ def test_what_keeps_it_is_told_with_the_command_that_shows_it(
 
 
 def test_of_a_crash_the_last_lines_are_told_without_keys(kube: KubeServer) -> None:
-    keys = "api_key='sk-12345678' hf_abcdefghijkl Bearer abc.def --api-key swordfish HF_TOKEN=plain http://me:pw@proxy max_tokens=5"
+    keys = "api_key='sk-12345678' hf_abcdefghijkl Bearer abc.def --api-key swordfish HF_TOKEN=plain"
+    keys += " http://me:pw@proxy max_tokens=5"
     lines = [*(f"line {n}" for n in range(100)), f"args: {keys} model='llama'", "ValueError: no GPU was found"]
     kube.fates["teacher"] = crashing("\n".join(lines), restarts=3)
     said = failure(PARAMS)
@@ -370,8 +371,8 @@ def test_of_a_crash_the_last_lines_are_told_without_keys(kube: KubeServer) -> No
     assert said.count("\n      | ") == 15
     assert "      | ValueError: no GPU was found\n" in said
     assert (
-        "      | args: api_key='***' *** Bearer *** --api-key *** HF_TOKEN=*** http://***@proxy max_tokens=5 model='llama'\n"
-        in said
+        "      | args: api_key='***' *** Bearer *** --api-key *** HF_TOKEN=*** "
+        "http://***@proxy max_tokens=5 model='llama'\n" in said
     )
     assert "line 1\n" not in said
 

@@ -51,7 +51,7 @@ test-vllm: $(VENV)/dev $(VENV)-vllm/ready ## a real vLLM on the CPU: sets it up 
 	pytest -m vllm
 
 test-containers: $(VENV)/dev ## build the images of a CPU, and run every step in its image, with docker or podman
-	pytest -m containers
+	pytest -m containers tests/containers
 
 test-manifests: $(VENV)/dev ## the manifests alone, which `make test` has too
 	pytest tests/manifests

@@ -67,7 +67,8 @@ def launch(engine: Engine, core: str, user: str) -> Launch:
         root.mkdir(exist_ok=True)
         root.chmod(0o777)  # the containers run as somebody else
         compiled = root.with_name(f"{root.name}.yaml")
-        compiler.Compiler().compile(pipeline, str(compiled))
+        # Read again, a pipeline that is called as one of its steps would be taken for that step.
+        compiler.Compiler().compile(pipeline, str(compiled), pipeline_name="tested")
         compiled.write_text(place(compiled.read_text("utf-8"), params), "utf-8")
         runner = local.DockerRunner(
             network_mode="host",
@@ -83,7 +84,7 @@ def launch(engine: Engine, core: str, user: str) -> Launch:
             for name, value in engine.environment.items():
                 ours.setenv(name, value)
             components.load_component_from_file(str(compiled))(**arguments)
-        (outputs,) = (path for path in root.iterdir() if path.name.startswith(f"{pipeline.name}-"))
+        (outputs,) = root.glob("tested-*")
         # kfp takes a step that failed for one that ended well where its container is gone before kfp looks.
         executors = next(yaml.safe_load_all(compiled.read_text("utf-8")))["deploymentSpec"]["executors"]
         ran = {path.parent.name for path in outputs.rglob("executor_output.json")}

@@ -12,6 +12,7 @@ from kfp import local
 from test_distill import fill, run_command
 
 from git_server import bare, commit_all, git
+from kube_server import KubeServer, deployment, kube_server
 from pipelines.distill import distill
 from pipelines.retrain import retrain
 from polydistill.cluster.arguments import chain_arguments
@@ -23,6 +24,13 @@ from polydistill.params import load_params
 from s3_server import S3, s3_server
 
 CELLS = ["clinic/sl", "clinic/sw"]
+TEACHER = {
+    "namespace": "polydistill",
+    "deployment": "teacher",
+    "replicas": 1,
+    "ready_within_s": 60,
+    "hold_within_s": 3600,
+}
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,14 +40,14 @@ pytestmark = [
 
 
 class Cluster:
-    """A project whose data stand in git and DVC's remote, and a store of winners."""
+    """A project whose data stand in git and DVC's remote, a store of winners, and a teacher at zero."""
 
-    def __init__(self, root: Path, s3: S3) -> None:
-        self.root, self.s3 = root, s3
+    def __init__(self, root: Path, s3: S3, kube: KubeServer) -> None:
+        self.root, self.s3, self.kube = root, s3, kube
         self.checkout = root / "checkout"
         fill(self.checkout, CELLS)
         params = read_yaml(self.checkout / "params.yaml")
-        params["cluster"] |= {"store": f"{s3.bucket}/winners", "retrain": {"max_age_days": 90, "confidence": 0.95}}
+        params["cluster"] |= {"store": f"{s3.bucket}/winners", "teacher": TEACHER}
         write_json(self.checkout / "params.yaml", params)
         (self.checkout / ".gitignore").write_text("/work/\n")
         git(self.checkout, "init", "--quiet")
@@ -65,6 +73,12 @@ class Cluster:
         (run,) = root.iterdir()
         return run
 
+    def scaled(self) -> list[int]:
+        """Return to how many pods the teacher was scaled since this was asked last."""
+        found = [teacher["spec"]["replicas"] for teacher in self.kube.patched]
+        self.kube.patched.clear()
+        return found
+
     @property
     def store(self) -> Store:
         return open_store(f"{self.s3.bucket}/winners")
@@ -76,10 +90,13 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as environment, s3_server() as s3:
+    root = tmp_path_factory.mktemp("cluster")
+    with pytest.MonkeyPatch.context() as environment, s3_server() as s3, kube_server() as kube:
         s3.use(environment)
         environment.setenv("OMP_NUM_THREADS", "1")
-        yield Cluster(tmp_path_factory.mktemp("cluster"), s3)
+        environment.setenv("KUBECONFIG", str(kube.kubeconfig(root / "kubeconfig")))
+        kube.add(deployment("polydistill", "teacher"))
+        yield Cluster(root, s3, kube)
 
 
 def test_a_first_run_and_what_a_schedule_makes_of_it(cluster: Cluster) -> None:
@@ -91,11 +108,12 @@ def test_a_first_run_and_what_a_schedule_makes_of_it(cluster: Cluster) -> None:
     kept = read_json(_only(run, "snapshot/snapshot/snapshot.json"))
     assert kept["branch"] in git(cluster.repository, "branch", "--list", "runs/*")
     assert first.bento.url.startswith("s3://bucket/winners/")
+    assert cluster.scaled() == [1, 0]
 
     # Nothing drifted, nothing is old: the run ends before the teacher is woken.
     run = cluster.run(retrain)
     assert {path.parent.name for path in run.rglob("executor_output.json")} == {"champions", "due", "teacher-down"}
-    assert cluster.registry == first
+    assert cluster.registry == first and cluster.scaled() == []
 
     # One language drifted; it is trained again on the same data, which is no reason to put the champion away.
     _drift(cluster.store, "clinic/sw")

@@ -85,8 +85,9 @@ def test_students_that_need_pytorch_train_on_a_gpu(kind: str) -> None:
     assert secrets["polydistill-hub"]["keyToEnv"] == [{"secretKey": "HF_TOKEN", "envVar": "HF_TOKEN"}]
     assert all(secret["optional"] for secret in secrets.values())
     # A LoRA student needs PyTorch to answer too, but no GPU for a rehearsal.
-    assert containers["serve"]["image"].startswith("polydistill-train:" if kind == "lora" else "polydistill:")
-    assert "accelerator" not in containers["serve"]["resources"]
+    for step in ("select", "challenge", "package", "serve", "promote"):
+        assert containers[step]["image"].startswith("polydistill-train:" if kind == "lora" else "polydistill:")
+        assert "accelerator" not in containers[step]["resources"]
 
 
 @pytest.mark.parametrize(("size", "gpus"), [("one-gpu", "1"), ("four-gpus", "4")])

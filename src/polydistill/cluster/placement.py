@@ -31,6 +31,7 @@ _STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "A
 _READS_STORE = {"champions", "due", "fetch", "promote", "snapshot"}
 _READS_GIT = {"fetch", "snapshot"}
 _ASKS_TEACHER = {"generate", "train", "evaluate"}
+_LOADS_WINNERS = {"select", "challenge", "package", "serve", "promote"}
 
 
 class Pod(NamedTuple):
@@ -54,7 +55,7 @@ def pod_of(step: str, params: Params) -> Pod:
     image, placement, has_models = "polydistill", of_steps, False
     if step == "train" and ON_GPU & set(params.train.students):
         image, placement, has_models = "polydistill-train", of_train, True
-    elif step in {"serve", "promote", "challenge"} and "lora" in params.train.students:
+    elif step in _LOADS_WINNERS and "lora" in params.train.students:
         image, has_models = "polydistill-train", True
     elif step == "generate" and params.teacher.kind == "vllm":
         image, placement, has_models = "polydistill-generate", of_generate, True

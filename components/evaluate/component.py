@@ -45,19 +45,18 @@ def evaluate(
     """
     from pathlib import Path
 
-    from polydistill.cluster.scratch import outliving, scratch_folder
+    from polydistill.cluster.scratch import kept_journal
     from polydistill.evaluate import confusion_matrix, run_evaluate
     from polydistill.files import digest, read_json
     from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check_struct
 
-    llm = [teacher.get(key) for key in ("kind", "url", "model", "revision", "max_tokens")]
-    with outliving(Path(evaluated.path), scratch_folder("evaluate", cell, prepared_digest, llm)) as folder:
+    with kept_journal(Path(evaluated.path), "evaluate", cell, teacher, prepared_digest):
         run_evaluate(
             Path(prepared.path),
             Path(heldout.path),
             [Path(model.path) for model in trained],
             Path(data.path, cell, "recording.jsonl"),
-            folder,
+            Path(evaluated.path),
             check_struct(EvaluateParams, params, "evaluate"),
             check_struct(TeacherParams, teacher, "teacher"),
             check_struct(BudgetParams, budget, "budget"),

@@ -37,17 +37,16 @@ def generate(
     """
     from pathlib import Path
 
-    from polydistill.cluster.scratch import outliving, scratch_folder
+    from polydistill.cluster.scratch import kept_journal
     from polydistill.files import digest, read_json
     from polydistill.generate import run_generate
     from polydistill.params import BudgetParams, FilterParams, GenerateParams, TeacherParams, check_struct
 
-    llm = [teacher.get(key) for key in ("kind", "url", "model", "revision", "max_tokens")]
-    with outliving(Path(generated.path), scratch_folder("generate", cell, prepared_digest, llm, params)) as folder:
+    with kept_journal(Path(generated.path), "generate", cell, teacher, prepared_digest, params, checks):
         run_generate(
             Path(prepared.path),
             Path(data.path, cell, "recording.jsonl"),
-            folder,
+            Path(generated.path),
             check_struct(GenerateParams, params, "generate"),
             check_struct(FilterParams, checks, "filter"),
             check_struct(TeacherParams, teacher, "teacher"),

@@ -84,19 +84,25 @@ def test_students_that_need_pytorch_train_on_a_gpu(kind: str) -> None:
     secrets = {secret["secretName"]: secret for secret in of_train["secretAsEnv"]}
     assert secrets["polydistill-hub"]["keyToEnv"] == [{"secretKey": "HF_TOKEN", "envVar": "HF_TOKEN"}]
     assert all(secret["optional"] for secret in secrets.values())
-    # A LoRA student needs PyTorch to answer too, but no GPU for a rehearsal.
-    for step in ("select", "challenge", "package", "serve", "promote"):
+    for step in (
+        "select",
+        "challenge",
+        "package",
+        "serve",
+        "promote",
+    ):  # a LoRA student answers there, with all its weights
         assert containers[step]["image"].startswith("polydistill-train:" if kind == "lora" else "polydistill:")
-        assert "accelerator" not in containers[step]["resources"]
+        assert ("accelerator" in containers[step]["resources"]) == (kind == "lora")
 
 
 @pytest.mark.parametrize(("size", "gpus"), [("one-gpu", "1"), ("four-gpus", "4")])
 def test_a_teacher_in_the_process_has_the_gpus_of_its_size(size: str, gpus: str) -> None:
     teacher = {"kind": "vllm", "model": "meta-llama/Meta-Llama-3-70B-Instruct"}
     _, containers, _ = _placed(_changed(teacher=teacher, cluster={"size": size}))
-    generate = containers["generate"]
-    assert generate["image"] == f"polydistill-generate:{__version__}"
-    assert generate["resources"]["accelerator"]["resourceCount"] == gpus
+    for step in ("generate", "evaluate"):  # which has it classify the test texts
+        assert containers[step]["image"] == f"polydistill-generate:{__version__}"
+        assert containers[step]["resources"]["accelerator"]["resourceCount"] == gpus
+    _, containers, _ = _placed(_changed(teacher=teacher, evaluate={"zero_shot": False}, cluster={"size": size}))
     assert "accelerator" not in containers["evaluate"]["resources"]
 
 
@@ -134,6 +140,18 @@ def test_a_volume_for_scratch_is_mounted_where_replies_are_paid_for() -> None:
     mounted = {step for step, of in on_kubernetes.items() if "pvcMount" in of}
     assert mounted == {"generate", "train", "evaluate"}
     assert {"name": "POLYDISTILL_SCRATCH", "value": "/scratch"} in containers["generate"]["env"]
+
+
+def test_who_reads_the_store_and_the_repository_has_their_keys() -> None:
+    _, _, on_kubernetes = _placed(PARAMS, "retrain")
+    having = {
+        secret: {
+            step for step, of in on_kubernetes.items() if secret in {s["secretName"] for s in of.get("secretAsEnv", [])}
+        }
+        for secret in ("polydistill-storage", "polydistill-git")
+    }
+    assert having["polydistill-storage"] == {"champions", "due", "fetch", "promote", "snapshot"}
+    assert having["polydistill-git"] == {"fetch", "snapshot"}
 
 
 def test_the_teachers_key_has_the_name_that_params_yaml_gives_it() -> None:

@@ -53,11 +53,10 @@ def pod_of(step: str, params: Params) -> Pod:
         for name in ("steps", "train", "generate")
     )
     image, placement, has_models = "polydistill", of_steps, False
-    if step == "train" and ON_GPU & set(params.train.students):
+    students = set(params.train.students)
+    if (step == "train" and ON_GPU & students) or (step in _LOADS_WINNERS and "lora" in students):
         image, placement, has_models = "polydistill-train", of_train, True
-    elif step in _LOADS_WINNERS and "lora" in params.train.students:
-        image, has_models = "polydistill-train", True
-    elif step == "generate" and params.teacher.kind == "vllm":
+    elif params.teacher.kind == "vllm" and (step == "generate" or (step == "evaluate" and params.evaluate.zero_shot)):
         image, placement, has_models = "polydistill-generate", of_generate, True
     waits = {
         "generate": of_generate.timeout_s,

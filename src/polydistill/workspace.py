@@ -173,7 +173,7 @@ def write_workspace(root: Path, files: dict[str, str]) -> None:
             partial.write_text(content, encoding="utf-8")
     _ignore_work(root / ".gitignore")
     if not _inside_git(root):
-        _run(["git", "init", "--quiet"], root)
+        _run(["git", "init", "--quiet", "--initial-branch=main"], root)
     if not (root / ".dvc").exists():
         # A workspace within a larger repository gets a DVC repository of its own.
         subdir = [] if (root / ".git").exists() else ["--subdir"]

@@ -2,11 +2,16 @@ import hashlib
 import io
 import os
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from polydistill.cluster.store import DamagedError, open_store
+from kube_server import listening
+from polydistill.cluster.store import PROBE, DamagedError, open_store
 from polydistill.errors import ParamsError, PolydistillError
 from polydistill.files import digest
 from s3_server import S3
@@ -61,6 +66,60 @@ def test_an_object_that_is_gone_is_not_swapped(store_url: str, s3: S3) -> None:
     _, version = store.read("a.json") or (b"", None)
     s3.client().delete_object(Bucket="bucket", Key=f"{store_url.rpartition('/')[2]}/a.json")
     assert not store.swap("a.json", b"2", version)
+
+
+@pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
+def test_a_storage_that_does_not_compare_is_refused(
+    store_url: str, header: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with deaf_to(header) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        store = open_store(store_url)
+        with pytest.raises(PolydistillError, match=f"^{store_url}: the storage ignores {header}, so of two runs"):
+            store.swap("a.json", b"mine", None)
+        assert store.read("a.json") is None
+
+
+def test_whether_a_storage_compares_is_asked_once(store_url: str, s3: S3) -> None:
+    assert open_store(store_url).swap("a.json", b"1", None)
+    s3.client().delete_object(Bucket="bucket", Key=f"{store_url.rpartition('/')[2]}/{PROBE}")
+    assert open_store(store_url).swap("b.json", b"1", None)
+    assert open_store(store_url).paths("") == ["a.json", "b.json"]
+
+
+@contextmanager
+def deaf_to(header: str) -> Iterator[str]:
+    """Serve objects as S3 does, but for this header, as a storage that does not know of it."""
+    kept: dict[str, bytes] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:  # noqa: N802
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            heard = {name: self.headers[name] for name in ("If-None-Match", "If-Match") if name != header}
+            if heard.get("If-Match") or (heard.get("If-None-Match") and self.path in kept):
+                self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            else:
+                kept[self.path] = content
+                self.answer(200)
+
+        def do_GET(self) -> None:  # noqa: N802
+            self.answer(200 if self.path in kept else 404, kept.get(self.path, b"<Error><Code>NoSuchKey</Code></Error>"))
+
+        def answer(self, status: int, content: bytes = b"") -> None:
+            self.send_response(status)
+            self.send_header("ETag", '"1"')
+            self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Say nothing."""
+
+    with listening(Handler) as url:
+        yield url
 
 
 def test_paths_are_those_of_the_folder_and_below(store_url: str) -> None:

@@ -256,7 +256,7 @@ def test_runs_in_many_processes_never_pull_it_from_under_each_other(kube: KubeSe
 
 def test_a_run_killed_while_it_waits_and_run_again_holds_it_once(kube: KubeServer) -> None:
     kube.fates["teacher"] = never()
-    program = "from test_teacher import up; up('run-1')"
+    program = "from test_teacher_on_demand import up; up('run-1')"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
     kube.wait_until(lambda: ("list", "pods") in kube.asked)

@@ -1,6 +1,9 @@
 """The roll-out of a promoted bento: the serving Deployment takes it, is asked what is known, and else takes the last.
 
-What the pods fetch stands in their template: in the environment of the init container `fetch-bento`, and in notes.
+What the pods fetch stands in their template: in the environment of the init container `fetch-bento`; notes beside it
+say more of it. A person may change that environment, to go back to an earlier bento: so the environment is what counts.
+The bento that this person left is not rolled out again; one that is promoted later is.
+
 While a roll-out is under way, an annotation of the Deployment holds what was served before. So a pod that is ended
 half-way and run again goes on from there: it waits, asks and, if need be, goes back to the same.
 The manifests name none of these fields, so `kubectl apply` leaves them as they are.
@@ -110,7 +113,8 @@ def run_deploy(
         params: The Deployment, and where its Service answers; None: there is none.
         bento: url, digest and version of what was promoted, and the serial of the promotion; {}: nothing was.
         winners: The winners of the run, <task>/<language>/ with their known answers. Asked are those that are in the
-            bento, since another run may have promoted a cell meanwhile.
+            bento, since another run may have promoted a cell meanwhile; where none is, it is enough that the bento is
+            ready and of the right version.
         deployed: Folder to write deploy.json to.
         poll_s: Seconds between two looks.
         stuck_s: Seconds after which a pod counts as stuck, for example because its image cannot be pulled.
@@ -126,14 +130,15 @@ def run_deploy(
     if params is None:
         facts["told"] = "`cluster.serving` names no Deployment, so nothing is rolled out."
     elif not bento:
-        facts["told"] = "Nothing was promoted, so what is served stays."
+        facts["told"] = "Nothing is promoted, so what is served stays."
     else:
         wanted = Bento.read(bento, "what was promoted")
         rollout = _Rollout(Kube.connect(), params, Patience(params.ready_within_s, poll_s, stuck_s), answer_within_s)
         facts |= {"deployment": f"{params.namespace}/{params.deployment}", "bento": asdict(wanted)}
         try:
             facts["checked"] = rollout.run(wanted, winners)
-            facts["told"] = f"{facts['deployment']} serves {wanted}, and answers as its winners did."
+            proven = "answers as its winners did" if facts["checked"] else "is ready; none of its winners is of this run"
+            facts["told"] = f"{facts['deployment']} serves {wanted}, and {proven}."
         except _SupersededError as exc:
             facts["told"] = f"{exc}; that one stays."
     log.info("%s", facts["told"])
@@ -169,18 +174,24 @@ class _Rollout:
         return checked
 
     def _forward(self, found: Object, wanted: Bento) -> Object | None:
-        now = _bento(found)
-        if now and now.digest == wanted.digest:
+        now, noted = _bento(found), _noted(found)
+        by_hand = _digest(now) != _digest(noted)
+        if _digest(now) == wanted.digest:
             log.info("%s has %s already", self._name(), wanted)
-            return None
-        if now and now.serial > wanted.serial > 0:
-            raise _SupersededError(f"{self._name()} has {now}, which was promoted after {wanted}")
+            return _template(wanted) if by_hand else None
+        if noted and noted.serial > wanted.serial > 0:
+            raise _SupersededError(f"{self._name()} had {noted}, which was promoted after {wanted}; it has {now} now")
+        if _digest(noted) == wanted.digest:
+            raise _SupersededError(
+                f"{self._name()} has {now or 'no bento'}, which somebody put in the place of {wanted} by hand"
+            )
         if CONTAINER not in {container["name"] for container in _pod(found).get("initContainers", ())}:
             raise PolydistillError(
                 f"the Deployment {self._name()} has no init container {CONTAINER}, which fetches the bento; apply the "
                 f"manifests, or correct the name under `cluster.serving` in params.yaml"
             )
-        before = annotations(found).get(BEFORE) or json.dumps(now and asdict(now))
+        under_way = None if by_hand else annotations(found).get(BEFORE)
+        before = under_way or json.dumps(now and asdict(now))
         patch = _template(wanted) | {"metadata": {"annotations": {BEFORE: before}}}
         if not replicas(found):
             log.warning("%s had no pods; it gets one, so that the bento is tried", self._name())
@@ -200,8 +211,6 @@ class _Rollout:
                 same.append(winners / cell)
             else:
                 log.info("%s: not asked, since another run has promoted another winner", cell)
-        if not same:
-            raise PolydistillError(f"the service at {self.params.url} serves none of the winners of this run")
         with gathered(same, "winner.json") as folder:
             rows = self._persistently(lambda: _rehearsed(self.params.url, folder))
         cells = sorted(f"{row.task}/{row.language}" for row in rows)
@@ -231,7 +240,7 @@ class _Rollout:
 
     def _wait(self, wanted: Bento, gives_up: Callable[[Object], str | None]) -> None:
         def is_wanted(pod: Object) -> bool:
-            return annotations(pod).get(DIGEST) == wanted.digest
+            return _environment(pod["spec"]).get("BENTO_DIGEST") == wanted.digest
 
         def is_done(found: Object) -> bool:
             if not _is_of(found, wanted):
@@ -277,9 +286,28 @@ class _Rollout:
 
 
 def _bento(found: Object) -> Bento | None:
-    """Return what the pods of a Deployment are to fetch; None where no run has told them yet."""
+    """Return what the pods of a Deployment are to fetch; None where nobody has told them yet."""
+    told, noted = _environment(_pod(found)), _noted(found)
+    digest = told.get("BENTO_DIGEST")
+    if not digest:
+        return None
+    return noted if noted and noted.digest == digest else Bento(told.get("BENTO_URL", ""), digest)
+
+
+def _noted(found: Object) -> Bento | None:
+    """Return what a run has last told them to fetch."""
     name = f"{found['metadata']['namespace']}/{found['metadata']['name']}"
     return _read(annotations(found["spec"]["template"]).get(BENTO, "null"), name)
+
+
+def _digest(bento: Bento | None) -> str | None:
+    return bento.digest if bento else None
+
+
+def _environment(pod: Object) -> dict[str, str]:
+    """Return what the container that fetches the bento is told, of the spec of a pod."""
+    containers = [each for each in pod.get("initContainers", ()) if each["name"] == CONTAINER]
+    return {each["name"]: each.get("value", "") for of in containers for each in of.get("env", ())}
 
 
 def _read(note: str, name: str) -> Bento | None:
@@ -291,8 +319,7 @@ def _read(note: str, name: str) -> Bento | None:
 
 
 def _is_of(found: Object, wanted: Bento) -> bool:
-    now = _bento(found)
-    return now is not None and now.digest == wanted.digest
+    return _digest(_bento(found)) == wanted.digest
 
 
 def _pod(found: Object) -> Object:

@@ -11,9 +11,9 @@ from typing import Any
 from dvc.api import DVCFileSystem
 from dvc.repo import Repo
 
-from polydistill.cluster.git import Checkout, checked_out, parse_address
+from polydistill.cluster.git import Checkout, check_push, checked_out, parse_address
 from polydistill.cluster.remote import default_remote, dvc_root, explain_remote
-from polydistill.errors import ParamsError, PolydistillError
+from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import digest, explained, new_folder, write_json
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ READ = ("seeds.csv", "human.csv", "test.csv", "recording.jsonl")
 """What the steps read of a cell, beside the task's task.yaml."""
 
 
-def run_fetch(repository: str, revision: str, cells: Sequence[str], data: Path) -> list[dict[str, str]]:
+def run_fetch(
+    repository: str, revision: str, cells: Sequence[str], data: Path, *, will_push: bool = False
+) -> list[dict[str, str]]:
     """Write the inputs of the cells as they stand in the repository at a revision, and nothing of other cells.
 
     What is in git comes from a clone; what was given to DVC (`dvc add`) comes from its remote.
@@ -35,13 +37,14 @@ def run_fetch(repository: str, revision: str, cells: Sequence[str], data: Path) 
         cells: task/language each.
         data: Folder to write: a folder a task as in data/ of the workspace, and fetch.json, which says what it is:
             repository, commit and its time, and a digest of each cell.
+        will_push: Whether `run_snapshot` follows: then the right to push is checked first, where it will push.
 
     Returns:
         For each cell, in order, {"cell", "digest"}: the digest is that of all that the steps read of it.
 
     Raises:
         ParamsError: If there is no such revision or cell; the message names those that there are.
-        PolydistillError: If the repository or DVC's remote cannot be read.
+        PolydistillError: If the repository or DVC's remote cannot be read, or no branch can be added for what is kept.
     """
     address = parse_address(repository)
     with new_folder(data) as folder:
@@ -57,6 +60,8 @@ def run_fetch(repository: str, revision: str, cells: Sequence[str], data: Path) 
             _copy_cells(address.local / address.folder, cells, folder, str(address))
         else:
             with checked_out(address, revision) as checkout:
+                if will_push and default_remote(checkout):  # without a remote nothing is kept
+                    check_push(address, checkout.root)
                 facts |= {"commit": checkout.commit, "committed_at": checkout.committed_at.isoformat()}
                 _read_cells(checkout, cells, folder)
         facts["cells"] = {cell: cell_digest(folder, cell) for cell in cells}
@@ -77,7 +82,10 @@ def _copy_cells(workspace: Path, cells: Sequence[str], data: Path, where: str) -
     """Copy the cells from a folder of this machine."""
     tasks = sorted(file.parent for file in (workspace / "data").glob("*/task.yaml"))
     there = [f"{task.name}/{folder.name}" for task in tasks for folder in sorted(task.iterdir()) if folder.is_dir()]
-    _require(cells, there, where)
+    by_dvc = {f"{task.name}/{file.stem}" for task in tasks for file in task.glob("*.dvc") if "." not in file.stem}
+    if away := sorted(by_dvc.intersection(cells) - set(there)):
+        raise DataError(f"cell {', '.join(away)} is not in {where} itself, but kept by DVC; run `dvc pull` there")
+    _require(cells, sorted({*there, *by_dvc}), where)
     for cell in cells:
         source, target = workspace / "data" / cell, data / cell
         with explained(source, "read"):

@@ -15,11 +15,15 @@ from polydistill.errors import ParamsError, PolydistillError
 
 TOKEN, USERNAME = "GIT_TOKEN", "GIT_USERNAME"
 CREDENTIALS = (
-    f"{USERNAME} and {TOKEN} stand in the environment; pods have them from the secret of "
-    "params.yaml:cluster.secrets.git:\nkubectl -n NAMESPACE create secret generic polydistill-git "
-    f"--from-literal={USERNAME}=... --from-literal={TOKEN}=..."
+    f"set {USERNAME} and {TOKEN} in the environment; for pods put them in the secret of "
+    "params.yaml:cluster.secrets.git, in the namespace of the runs:\nkubectl -n NAMESPACE create secret generic "
+    f"polydistill-git --from-literal={USERNAME}=... --from-literal={TOKEN}=..."
 )
-_LOOK = "the same from where you are: git ls-remote ADDRESS"
+_LOOK = "the same from where you are: git ls-remote {url}"
+_NO_SSH = (
+    "the image has no ssh client and pods have no key: name the repository by https://, and for one that is not "
+    f"public {CREDENTIALS}"
+)
 _SHOWN = 20
 # git asks for a password; the shell that answers has the token from its environment, so that no list of processes shows
 # it. `printf` is a part of the shell.
@@ -49,6 +53,13 @@ class Address:
         """The folder on this machine, where it is one."""
         return Path(self.url) if Path(self.url).is_dir() else None
 
+    @property
+    def over_ssh(self) -> bool:
+        """Whether git reads it by ssh, which the image does not have."""
+        if "://" in self.url:
+            return "ssh" in self.url.partition("://")[0]
+        return self.local is None and ":" in self.url.partition("/")[0]
+
     def __str__(self) -> str:
         """Return it as params.yaml has it."""
         return f"{self.url}#{self.folder}" if self.folder else self.url
@@ -71,19 +82,47 @@ def parse_address(repository: str) -> Address:
     Raises:
         ParamsError: If it holds a password, or no folder within the repository.
     """
+    _refuse_password(repository)
     url, _, folder = repository.partition("#")
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") and "@" in parts.netloc:
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        raise ParamsError(
-            f"repository {shown} is given with a user or a token, which everybody could read in Kubeflow; "
-            f"leave it out there; {CREDENTIALS}"
-        )
+    try:
+        urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        url = ""
     if not url or PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts:
         raise ParamsError(f"repository `{repository}`: wanted is a git URL or a folder, and perhaps #FOLDER within it")
     if Path(url).is_dir():
         url = str(Path(url).resolve())
     return Address(url, folder.strip("/"))
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the users and passwords in its URLs, whatever these hold: not all is quoted that should."""
+    return re.sub(r"://(?:\S*:\S*|[^\s/]*)@", "://", text)
+
+
+def _refuse_password(repository: str) -> None:
+    """Check that nothing in it can be a password, quoted or not.
+
+    Raises:
+        ParamsError: If something can; what can is not repeated.
+    """
+    if repository.startswith(("/", ".", "file:///")) or Path(repository.partition("#")[0]).is_dir():
+        return
+    scheme, there, rest = repository.partition("://")
+    before, at, after = (rest if there else repository).rpartition("@")
+    # A user alone is what ssh needs. Elsewhere it may be a token.
+    user = bool(at) and (there and "ssh" not in scheme or not there and ":" not in after)
+    if user or ":" in before:
+        shown = f"{scheme}://{after}" if there else after
+        raise ParamsError(
+            f"repository {shown} is given with a user, a password or a token before an @, which everybody could read "
+            f"in Kubeflow; leave it out there (an @ that is part of the path is written %40); {CREDENTIALS}"
+        )
+    if there and "ssh" not in scheme and "?" in rest:
+        raise ParamsError(
+            f"repository {repository.partition('?')[0]} is given with something after a ?, which everybody could read "
+            f"in Kubeflow; leave it out there; {CREDENTIALS}"
+        )
 
 
 @contextmanager
@@ -137,6 +176,17 @@ def push_new(address: Address, root: Path, commit: str, branch: str) -> bool:
     if done.returncode and not has_branch(address, root, commit, branch):
         raise _explain(done.stderr, address, f"add the branch {branch} to")
     return done.returncode == 0
+
+
+def check_push(address: Address, root: Path) -> None:
+    """Check that the server lets a branch of a run be added, without adding one; what guards single branches is unseen.
+
+    Raises:
+        PolydistillError: If it does not.
+    """
+    done = _run(["push", "--quiet", "--dry-run", "origin", "HEAD:refs/heads/runs/dry-run"], address, root)
+    if done.returncode:
+        raise _explain(done.stderr, address, "add a branch, for what is kept of the run, to")
 
 
 def has_branch(address: Address, root: Path, commit: str, branch: str) -> bool:
@@ -204,6 +254,7 @@ def _environment(address: Address) -> dict[str, str]:
 
 _REASONS = (
     # What git or the server says, what that comes to, and what to do.
+    (r"ssh: (command )?not found|cannot run ssh", "there is no ssh here", _NO_SSH),
     (r"could not read (Username|Password)", "it asks for a user and a token, and was given none", CREDENTIALS),
     (r"Authentication failed|error: 401|Invalid username", "it refused the user or the token", CREDENTIALS),
     (
@@ -223,9 +274,10 @@ _REASONS = (
 
 def _explain(said: str, address: Address, verb: str) -> PolydistillError:
     token = os.environ.get(TOKEN)
-    said = said.replace(token, "***") if token else said
+    said = without_passwords(said.replace(token, "***") if token else said)
     lines = [line.strip() for line in said.splitlines()]
     told = next((line for line in lines if line.startswith(("fatal:", "error:", "remote:"))), "git failed")
     reason, hint = next((told_as for pattern, *told_as in _REASONS if re.search(pattern, said)), ("", ""))
     message = f"cannot {verb} {address.url}: " + (f"{reason} ({told})" if reason else told)
+    hint = _NO_SSH if address.over_ssh else hint.format(url=address.url)
     return PolydistillError(message + ("\n" + hint if hint else ""))

@@ -7,13 +7,13 @@ from dvc.config import Config
 from dvc.config_schema import RelPath
 from dvc.exceptions import DvcException
 
-from polydistill.cluster.git import Checkout
+from polydistill.cluster.git import Checkout, without_passwords
 from polydistill.errors import DataError, PolydistillError
 
 KEYS = (
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL of storage that is not AWS, stand in the "
-    "environment; pods have them from the secret of params.yaml:cluster.secrets.storage:\n"
-    "kubectl -n NAMESPACE create secret generic polydistill-storage --from-literal=AWS_ACCESS_KEY_ID=... "
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_ENDPOINT_URL of storage that is not AWS, in the "
+    "environment; for pods put them in the secret of params.yaml:cluster.secrets.storage, in the namespace of the "
+    "runs:\nkubectl -n NAMESPACE create secret generic polydistill-storage --from-literal=AWS_ACCESS_KEY_ID=... "
     "--from-literal=AWS_SECRET_ACCESS_KEY=..."
 )
 NO_REMOTE = (
@@ -47,7 +47,7 @@ def dvc_root(checkout: Checkout) -> Path | None:
 
 
 def default_remote(checkout: Checkout) -> str | None:
-    """Return the URL of the remote that `dvc push` and `dvc pull` take.
+    """Return the URL of the remote that `dvc push` and `dvc pull` take, to be shown: without a password in it.
 
     None where there is none, or where it is a folder beside the checkout that it was set in, which no other one has.
 
@@ -62,7 +62,7 @@ def default_remote(checkout: Checkout) -> str | None:
     except DvcException as exc:
         raise DataError(f"{checkout.address} at {checkout.commit[:12]}: .dvc/config: {exc}") from exc
     url = config.get("remote", {}).get(config.get("core", {}).get("remote"), {}).get("url")
-    return None if url is None or isinstance(url, RelPath) else str(url)
+    return None if url is None or isinstance(url, RelPath) else without_passwords(str(url))
 
 
 def explain_remote(said: str, remote: str | None, what: str) -> PolydistillError:
@@ -81,5 +81,5 @@ def explain_remote(said: str, remote: str | None, what: str) -> PolydistillError
         return DataError(told + NO_REMOTE)
     if "FileNotFoundError" in said:
         return DataError(told + "it does not hold all of that; run `dvc push` in a checkout that does")
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in without_passwords(said).splitlines() if line.strip()]
     return PolydistillError(told + (lines[0] if lines else "DVC failed"))

@@ -29,6 +29,11 @@ from polydistill.files import new_folder
 Version = dict[str, str]
 """Which version of an object was read, in the terms of its storage: what `Store.swap` compares with."""
 
+PROBE = "conditional-writes.probe"
+"""An empty object, by which is found out whether the storage compares before it swaps."""
+_NOBODYS = {"e_tag": '"00000000000000000000000000000000"'}  # a version that no object has
+_compare: set[str] = set()  # URLs of the stores that do, as this process has found
+
 _CHUNK = 16 << 20  # bytes that are asked for at once
 _RETRIES: Any = {"max_retries": 5, "retry_timeout": timedelta(minutes=2)}
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
@@ -73,16 +78,40 @@ class Store:
             path: The object.
             content: What it is to hold.
             version: What `read` returned beside the content that this one follows; None: there was no such object.
+
+        Raises:
+            PolydistillError: If the storage does not answer, or writes without comparing.
         """
+        self._require_comparison()
+        if self._put_if(path, content, "create" if version is None else version):
+            return True
+        # The client tries again where the answer to a first try got lost, and then finds what it wrote itself.
+        found = self.read(path)
+        return found is not None and found[0] == content
+
+    def _put_if(self, path: str, content: bytes, mode: str | Version) -> bool:
+        """Write an object on a condition; return whether the storage did."""
         with self._explained():
             try:
-                obstore.put(self._storage, path, content, mode=cast(Any, "create" if version is None else version))
+                obstore.put(self._storage, path, content, mode=cast(Any, mode))
             except (AlreadyExistsError, PreconditionError) as exc:
                 self._check_bucket(exc)
-                # The client tries again where the answer to a first try got lost, and then finds what it wrote itself.
-                found = self.read(path)
-                return found is not None and found[0] == content
+                return False
         return True
+
+    def _require_comparison(self) -> None:
+        """Refuse a storage that ignores conditions: of two who swap at once, it would lose one and tell neither."""
+        if self.url in _compare:
+            return
+        self._put_if(PROBE, b"", "create")  # unless it is there
+        conditions: dict[str, str | Version] = {"If-None-Match": "create", "If-Match": _NOBODYS}
+        for header, mode in conditions.items():
+            if self._put_if(PROBE, b"", mode):
+                raise PolydistillError(
+                    f"{self.url}: the storage ignores {header}, so of two runs that promote at once it would lose "
+                    "one; use a storage, or a version of it, that has conditional writes"
+                )
+        _compare.add(self.url)
 
     def paths(self, prefix: str) -> list[str]:
         """Return the paths of all objects in a folder and below, sorted."""

@@ -213,11 +213,12 @@ class KubeServer:
             for _ in range(10):
                 self._step((namespace, name))
 
-    def annotation_of_ready_pods(self, namespace: str, name: str, annotation: str) -> list[str | None]:
-        """Return what an annotation says in each pod that a Service sends requests to."""
+    def variable_in_ready_pods(self, namespace: str, name: str, variable: str) -> list[str | None]:
+        """Return what the init container is told in each pod that a Service sends requests to."""
         with self._lock:
             pods = [pod for pod in self._pods[namespace, name] if self._is_ready(name, pod) and not pod.leaving]
-            return [pod.template["metadata"].get("annotations", {}).get(annotation) for pod in pods]
+            told = [pod.template["spec"]["initContainers"][0]["env"] for pod in pods]
+            return [{each["name"]: each["value"] for each in env}.get(variable) for env in told]
 
     def wait_until(self, is_so: Callable[[], bool]) -> None:
         """Return once something is so; it is looked at after each request."""

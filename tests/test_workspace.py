@@ -112,6 +112,9 @@ def test_a_new_workspace_can_be_filled_in_and_run(tmp_path: Path) -> None:
     assert run_in(tmp_path / "ws", "git", "rev-parse", "--show-toplevel").strip() == str(tmp_path / "ws")
     assert run_in(tmp_path / "ws", "dvc", "config", "core.analytics").strip() == "false"
     assert run_in(tmp_path / "ws", "git", "check-ignore", "work/x").strip() == "work/x"
+    assert workspace.params.cluster is not None
+    branch = run_in(tmp_path / "ws", "git", "symbolic-ref", "--short", "HEAD").strip()
+    assert branch == workspace.params.cluster.revision == "main"
 
 
 def run_in(folder: Path, *command: str) -> str:

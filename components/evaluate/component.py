@@ -46,7 +46,7 @@ def evaluate(
     from pathlib import Path
 
     from polydistill.cluster.scratch import kept_journal
-    from polydistill.evaluate import confusion_matrix, run_evaluate
+    from polydistill.evaluate import confusion_of_best, run_evaluate
     from polydistill.files import digest, read_json
     from polydistill.params import BudgetParams, EvaluateParams, TeacherParams, check_struct
 
@@ -68,10 +68,7 @@ def evaluate(
         for metric in ("accuracy", "macro_f1"):
             if scores[metric] is not None:
                 metrics.log_metric(f"{name}_{metric}", scores[metric])
-    best = max(finals, key=lambda student: finals[student]["accuracy"])
-    folder = next(model.path for model in trained if read_json(Path(model.path, "train.json"))["student"] == best)
-    labels = evaluation["labels"]
-    confusion.metadata["student"] = best
-    matrix = confusion_matrix(Path(heldout.path), Path(folder), labels)
-    confusion.log_confusion_matrix([*labels, "no answer"], matrix)
+    found = confusion_of_best(Path(heldout.path), [Path(model.path) for model in trained], Path(evaluated.path))
+    confusion.metadata["student"] = found.student
+    confusion.log_confusion_matrix(found.labels, found.counts)
     return digest(Path(evaluated.path))

@@ -12,6 +12,7 @@ def fetch(
     cells: list,
     data: dsl.Output[dsl.Dataset],
     only: str = "",
+    will_push: bool = True,
 ) -> list:
     """Read the inputs of the cells at a git revision, from DVC's remote too.
 
@@ -21,6 +22,7 @@ def fetch(
         cells: task/language each.
         data: A folder a task, and fetch.json: repository, commit and its time, and a digest of each cell.
         only: Some of the cells, with commas between; "" for all.
+        will_push: Whether `snapshot` follows: then the right to push is checked first, where it will push.
 
     Returns:
         For each cell, in order, {"cell", "digest"}.
@@ -30,4 +32,4 @@ def fetch(
     from polydistill.cluster.fetch import run_fetch
 
     wanted = only.split(",") if only else cells
-    return run_fetch(repository, revision, wanted, Path(data.path))
+    return run_fetch(repository, revision, wanted, Path(data.path), will_push=will_push)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -216,25 +216,35 @@ def _read_answers(folder: Path, labels: Sequence[str], test: Sequence[Record]) -
     return Answered(size, final, {point: np.array(of_runs) for point, of_runs in curve.items()})
 
 
-def confusion_matrix(heldout: Path, trained: Path, labels: Sequence[str]) -> list[list[int]]:
-    """Return how often the final student answered a label to the test texts of a label.
+class Confusion(NamedTuple):
+    """How often the final student of a kind answered a label to the test texts of a label.
+
+    `counts` has a row for each label of the texts and a column for each label that was answered, in the order of
+    `labels`; the last of these is no label, but stands for no answer, so that its row is empty.
+    """
+
+    student: str
+    labels: list[str]
+    counts: list[list[int]]
+
+
+def confusion_of_best(heldout: Path, trained: Sequence[Path], evaluated: Path) -> Confusion:
+    """Return what the most accurate final student takes for what.
 
     Args:
         heldout: The labelled test set.
-        trained: What `train` wrote.
-        labels: Names of the task's labels.
-
-    Returns:
-        A row for each label of the texts, in the order of `labels`, and a last one that is empty; a column for each
-        label that was answered, and a last one for no answer.
+        trained: What `train` wrote, a folder a student.
+        evaluated: What `run_evaluate` wrote.
     """
+    evaluation = read_json(require_input(evaluated / "evaluation.json", "evaluate"))
+    students, labels = evaluation["students"], evaluation["labels"]
+    best = max(students, key=lambda student: students[student]["final"]["accuracy"])
+    folder = next(folder for folder in trained if read_training(folder)["student"] == best)
     test = read_records(require_input(heldout / "test.parquet", "prepare"))
-    final = _read_answers(trained, labels, test).final
     truth = to_classes([record.label for record in test], labels)
     counts = np.zeros((len(labels) + 1, len(labels) + 1), dtype=int)
-    np.add.at(counts, (truth, final), 1)  # no answer is -1, the last column
-    rows: list[list[int]] = counts.tolist()
-    return rows
+    np.add.at(counts, (truth, _read_answers(folder, labels, test).final), 1)  # no answer is -1, the last column
+    return Confusion(best, [*labels, "no answer"], counts.tolist())
 
 
 def _write_curves(path: Path, students: dict[str, Any]) -> None:

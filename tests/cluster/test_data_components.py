@@ -10,6 +10,7 @@ from components import component
 from components.bundle.component import bundle
 from components.fetch.component import fetch
 from components.snapshot.component import snapshot
+from git_server import READER, USER, git_server
 from polydistill.files import digest, read_json
 from polydistill.params import Params, load_params, to_struct
 
@@ -141,3 +142,19 @@ def test_a_run_of_a_pipeline_is_kept_whole(tmp_path: Path) -> None:
         seeds = (review / "data" / cell / "seeds.csv").read_text("utf-8")
         assert (review / "work" / cell / "prepared/prepare.json").read_text("utf-8").endswith(seeds)
         assert {folder.name for folder in (review / "work" / cell / "trained").iterdir()} == {"linear", "icl"}
+
+
+def test_the_right_to_push_is_checked_before_anything_is_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    new_project(tmp_path, str(tmp_path / "storage"))
+    monkeypatch.setenv("GIT_USERNAME", USER)
+    monkeypatch.setenv("GIT_TOKEN", READER)
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "root"))
+    with git_server(tmp_path / "served") as server:
+        inputs = {"repository": f"{server.url}/texts.git", "revision": "main", "cells": list(CELLS)}
+        with pytest.raises(RuntimeError):
+            fetch(**inputs)
+        told = capfd.readouterr()
+        assert "the user may not do that" in told.out + told.err
+        fetch(**inputs, will_push=False)

@@ -1,5 +1,6 @@
 """The roll-out of a bento: real services of two bentos behind a Service, an API server, and what goes wrong."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -61,6 +62,10 @@ def fewer(texts: Mapping[str, Any]) -> dict[str, Any]:
     return {label: of_label[:3] for label, of_label in texts.items()}
 
 
+def bento_of(digest: str) -> dict[str, str]:
+    return {"url": f"s3://bucket/bentos/{digest}.tar", "digest": digest, "version": ""}
+
+
 @pytest.fixture
 def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeServer]:
     with kube_server() as server:
@@ -77,7 +82,7 @@ def service(kube: KubeServer, services: dict[str, Served]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def forward(self) -> None:
-            ready = [services[d] for d in kube.annotation_of_ready_pods("polydistill", "serving", DIGEST) if d]
+            ready = [services[d] for d in kube.variable_in_ready_pods("polydistill", "serving", "BENTO_DIGEST") if d]
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if not ready:
                 return  # nobody listens
@@ -136,8 +141,7 @@ class Cluster:
         (container,) = found["spec"]["template"]["spec"]["initContainers"]
         env = {variable["name"]: variable["value"] for variable in container["env"]}
         assert env.pop("KEPT") == "yes" and container["image"] == "image:1"
-        notes = found["spec"]["template"]["metadata"].get("annotations", {})
-        assert notes.get(DIGEST) == env.get("BENTO_DIGEST")
+        env["noted"] = found["spec"]["template"]["metadata"].get("annotations", {}).get(DIGEST)
         env["under way"] = BEFORE in found["metadata"].get("annotations", {})
         return env
 
@@ -147,11 +151,23 @@ WAITS = {"poll_s", "stuck_s", "answer_within_s"}
 
 @pytest.fixture
 def cluster(kube: KubeServer, service: str, services: dict[str, Served], tmp_path: Path) -> Cluster:
-    return Cluster(kube, service, services, tmp_path)
+    return Cluster(kube, service, dict(services), tmp_path)
 
 
 def serving(digest: str) -> dict[str, Any]:
-    return {"BENTO_URL": f"s3://bucket/bentos/{digest}.tar", "BENTO_DIGEST": digest, "under way": False}
+    return in_env(digest) | {"noted": digest, "under way": False}
+
+
+def in_env(digest: str) -> dict[str, Any]:
+    return {"BENTO_URL": f"s3://bucket/bentos/{digest}.tar", "BENTO_DIGEST": digest}
+
+
+def by_hand(kube: KubeServer, digest: str) -> None:
+    """Do what `kubectl set env deployment/serving --containers fetch-bento BENTO_URL=… BENTO_DIGEST=…` does."""
+    told = [{"name": name, "value": value} for name, value in in_env(digest).items()]
+    spec = {"initContainers": [{"name": "fetch-bento", "env": told}]}
+    kube.edit("polydistill", "serving", {"spec": {"template": {"spec": spec}}})
+    kube.settle("polydistill", "serving")
 
 
 def test_a_bento_is_rolled_out_and_answers_as_its_winners_did(cluster: Cluster, kube: KubeServer) -> None:
@@ -162,7 +178,7 @@ def test_a_bento_is_rolled_out_and_answers_as_its_winners_did(cluster: Cluster, 
     facts = cluster.roll_out(SECOND)
     assert cluster.state == serving(SECOND)
     assert facts["checked"] == {"clinic/sl": 6, "clinic/sw": 8}
-    assert kube.annotation_of_ready_pods("polydistill", "serving", DIGEST) == [SECOND, SECOND]
+    assert kube.variable_in_ready_pods("polydistill", "serving", "BENTO_DIGEST") == [SECOND, SECOND]
     assert "| clinic/sw | 8 |" in to_markdown(facts)
 
 
@@ -206,7 +222,7 @@ def test_nothing_to_roll_out_is_no_failure(cluster: Cluster, kube: KubeServer, n
     facts = run_deploy(params, bento, cluster.folder, cluster.folder / "deployed")
     assert facts["bento"] is None
     assert facts["told"] == (
-        "Nothing was promoted, so what is served stays."
+        "Nothing is promoted, so what is served stays."
         if named
         else "`cluster.serving` names no Deployment, so nothing is rolled out."
     )
@@ -226,7 +242,7 @@ def test_a_bento_that_answers_otherwise_is_rolled_back(cluster: Cluster, kube: K
     assert said.splitlines()[-1].startswith("rolled back to bento polydistill:")
     assert said.endswith(f"({FIRST[:12]}), which answers")
     assert cluster.state == serving(FIRST)
-    assert kube.annotation_of_ready_pods("polydistill", "serving", DIGEST) == [FIRST, FIRST]
+    assert kube.variable_in_ready_pods("polydistill", "serving", "BENTO_DIGEST") == [FIRST, FIRST]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +272,7 @@ def test_a_bento_whose_pods_do_not_get_ready_is_rolled_back(
     assert why in said
     assert said.endswith("which answers")
     assert cluster.state == serving(FIRST)
-    assert kube.annotation_of_ready_pods("polydistill", "serving", DIGEST) == [FIRST, FIRST]
+    assert kube.variable_in_ready_pods("polydistill", "serving", "BENTO_DIGEST") == [FIRST, FIRST]
 
 
 def test_a_service_that_lacks_a_cell_is_rolled_back(cluster: Cluster) -> None:
@@ -274,9 +290,50 @@ def test_a_cell_that_another_run_has_promoted_meanwhile_is_not_asked(cluster: Cl
     assert cluster.roll_out(SECOND, winners)["checked"] == {"clinic/sw": 8}
 
 
-def test_a_bento_with_none_of_the_winners_is_refused(cluster: Cluster) -> None:
-    said = cluster.failure(SECOND, cluster.services[FIRST].winners)
-    assert "serves none of the winners of this run" in said
+def test_of_a_bento_of_other_runs_it_is_enough_that_it_is_ready(cluster: Cluster) -> None:
+    facts = cluster.roll_out(SECOND, cluster.services[FIRST].winners)
+    assert facts["checked"] == {}
+    assert facts["told"].endswith("is ready; none of its winners is of this run.")
+    assert cluster.state == serving(SECOND)
+
+
+# Changed by hand.
+
+
+def test_after_a_change_by_hand_a_failure_goes_back_to_what_a_person_chose(cluster: Cluster, kube: KubeServer) -> None:
+    cluster.roll_out(FIRST, serial=1)
+    cluster.roll_out(SECOND, serial=2)
+    shutil.rmtree(cluster.folder / "deployed")
+    by_hand(kube, FIRST)
+    cluster.services[THIRD] = dataclasses.replace(cluster.services[SECOND], bento=bento_of(THIRD))
+    kube.fates[THIRD] = crashing("damaged", restarts=3)
+    said = cluster.failure(THIRD, serial=3)
+    assert said.endswith(f"rolled back to bento of an unknown version ({FIRST[:12]}), which answers")
+    assert cluster.state == serving(FIRST)
+
+
+def test_what_a_person_went_back_from_is_not_rolled_out_again(cluster: Cluster, kube: KubeServer) -> None:
+    cluster.roll_out(FIRST, serial=1)
+    cluster.roll_out(SECOND, serial=2)
+    by_hand(kube, FIRST)
+    facts = cluster.roll_out(SECOND, serial=2)
+    assert f"has bento of an unknown version ({FIRST[:12]}), which took the place of bento " in facts["told"]
+    assert facts["told"].endswith("by hand, until another is promoted; that one stays.")
+    assert cluster.state == {**in_env(FIRST), "noted": SECOND, "under way": False}
+
+
+def test_what_is_promoted_later_takes_the_place_of_what_a_person_chose(cluster: Cluster, kube: KubeServer) -> None:
+    cluster.roll_out(FIRST, serial=1)
+    by_hand(kube, THIRD)
+    cluster.roll_out(SECOND, serial=2)
+    assert cluster.state == serving(SECOND)
+
+
+def test_what_a_person_rolled_out_is_asked_and_noted(cluster: Cluster, kube: KubeServer) -> None:
+    cluster.roll_out(FIRST, serial=1)
+    by_hand(kube, SECOND)
+    assert cluster.roll_out(SECOND, serial=2)["checked"] == {"clinic/sl": 6, "clinic/sw": 8}
+    assert cluster.state == serving(SECOND)
 
 
 def test_a_service_that_does_not_answer_is_rolled_back(cluster: Cluster) -> None:
@@ -386,7 +443,9 @@ def test_a_run_that_is_overtaken_leaves_the_other_alone(cluster: Cluster, kube: 
 def deployment_patch(digest: str) -> dict[str, Any]:
     note = f'{{"url": "s3://bucket/other", "digest": "{digest}", "version": "other"}}'
     annotations = {DIGEST: digest, "polydistill.dev/bento": note}
-    return {"spec": {"template": {"metadata": {"annotations": annotations}}}}
+    told = [{"name": "BENTO_URL", "value": "s3://bucket/other"}, {"name": "BENTO_DIGEST", "value": digest}]
+    spec = {"initContainers": [{"name": "fetch-bento", "env": told}]}
+    return {"spec": {"template": {"metadata": {"annotations": annotations}, "spec": spec}}}
 
 
 @pytest.mark.parametrize("good", [True, False])
@@ -473,7 +532,7 @@ def test_the_component_has_nothing_to_do_where_nothing_was_promoted(cluster: Clu
         deployed=dsl.Artifact(uri=str(cluster.folder / "deployed")),
         summary=dsl.Markdown(uri=str(cluster.folder / "summary")),
     )
-    assert (cluster.folder / "summary").read_text() == "Nothing was promoted, so what is served stays.\n"
+    assert (cluster.folder / "summary").read_text() == "Nothing is promoted, so what is served stays.\n"
     assert kube.asked == []
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from git_server import TOKEN, USER, GitServer, bare, commit_all, git, git_server
+from git_server import READER, TOKEN, USER, GitServer, bare, commit_all, git, git_server
 from polydistill.cluster.fetch import run_fetch
+from polydistill.cluster.git import parse_address
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import digest, read_json
 from s3_server import BUCKET, S3
@@ -227,7 +229,7 @@ def test_a_repository_that_is_not_opened_says_what_is_wanting(
         run_fetch(f"{server.url}/texts.git", "main", ["clinic/sl"], tmp_path / "data")
     first, second, *more = str(failed.value).splitlines()
     assert first.startswith(f"cannot read {server.url}/texts.git: {told}")
-    assert second.startswith("GIT_USERNAME and GIT_TOKEN stand in the environment") and len(more) == 1
+    assert second.startswith("set GIT_USERNAME and GIT_TOKEN in the environment; for pods put") and len(more) == 1
     assert given.get("GIT_TOKEN", "no token") not in str(failed.value)
     assert not (tmp_path / "data").exists()
 
@@ -278,7 +280,14 @@ def test_data_without_a_remote_say_how_to_set_one(workspace: Path, tmp_path: Pat
         pytest.param("{}", "main", ["../etc"], r"^cell \.\./etc is not in", id="no-cell"),
         pytest.param("{}", "v9", ["clinic/sl"], r"^revision v9 is not in .*, which has main, v1$", id="revision"),
         pytest.param("{}", "--help", ["clinic/sl"], r"^revision --help is not in", id="no-revision"),
-        pytest.param("{}/x", "main", ["clinic/sl"], r"^cannot read .*: there is no such repository", id="repository"),
+        pytest.param(
+            "{}/x",
+            "main",
+            ["clinic/sl"],
+            r"(?s)^cannot read (.*): there is no .*\n.*: git ls-remote \1$",
+            id="repository",
+        ),
+        pytest.param("http://[x", "main", ["clinic/sl"], r"^repository `.*`: wanted is a git URL", id="address"),
         pytest.param("{}#../x", "main", ["clinic/sl"], r"^repository `.*`: wanted is a git URL", id="folder"),
         pytest.param(
             "http://127.0.0.1:9/x.git", "main", ["clinic/sl"], r"^cannot read .*: it cannot be reached", id="down"
@@ -294,8 +303,97 @@ def test_wrong_input_is_said_with_what_there_is(
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("address", ["https://ana:sesame@example.org/x.git", "https://sesame@example.org/x.git"])
-def test_a_token_in_an_address_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        pytest.param("https://ana:sesame@example.org/x.git", "https://example.org/x.git", id="password"),
+        pytest.param("https://sesame@example.org/x.git", "https://example.org/x.git", id="user-alone"),
+        pytest.param("http://ana:ses/sesame@example.org/x.git", "http://example.org/x.git", id="slash"),
+        pytest.param("http://ana:ses@sesame@example.org/x.git", "http://example.org/x.git", id="at"),
+        pytest.param("http://ana:ses#sesame@example.org/x.git#f", "http://example.org/x.git#f", id="hash"),
+        pytest.param("http://ana:ses?sesame@example.org/x.git", "http://example.org/x.git", id="question-mark"),
+        pytest.param("http://example.org/x.git?private_token=sesame", "http://example.org/x.git", id="parameter"),
+        pytest.param("ssh://ana:sesame@example.org/x.git", "ssh://example.org/x.git", id="ssh"),
+        pytest.param("ssh://ana:ses/sesame@example.org/x.git", "ssh://example.org/x.git", id="ssh-slash"),
+        pytest.param("ana:sesame@example.org:x.git", "example.org:x.git", id="no-scheme"),
+        pytest.param("ana:ses://sesame@example.org:x.git", "example.org:x.git", id="no-scheme-slashes"),
+        pytest.param("sesame@example.org/x.git", "example.org/x.git", id="scheme-forgotten"),
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path, address: str, shown: str) -> None:
     with pytest.raises(ParamsError, match="GIT_TOKEN") as failed:
         run_fetch(address, "main", ["clinic/sl"], tmp_path / "data")
+    assert str(failed.value).startswith(f"repository {shown} is given with ")
     assert "sesame" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "over_ssh"),
+    [
+        ("https://example.org:8443/team/x.git#classifiers", False),
+        ("ssh://git@example.org:22/x.git", True),
+        ("git@example.org:team/x.git", True),
+        ("example.org:x.git", True),
+        ("file:///srv/a:b@c.git", False),
+        ("/srv/a:b@c.git", False),
+    ],
+)
+def test_addresses_without_a_password_are_taken(address: str, over_ssh: bool) -> None:
+    parsed = parse_address(address)
+    assert str(parsed) == address and parsed.over_ssh == over_ssh
+
+
+@pytest.mark.parametrize("address", ["git@example.org:x.git", "ssh://git@example.org/x.git"])
+def test_a_machine_without_ssh_is_told_of_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in ("git", "sh"):
+        (programs / program).symlink_to(str(shutil.which(program)))
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(PolydistillError) as failed:
+        run_fetch(address, "main", ["clinic/sl"], tmp_path / "data")
+    first, second, *_ = str(failed.value).splitlines()
+    assert first.startswith(f"cannot read {address}: there is no ssh here")
+    assert second.startswith("the image has no ssh client and pods have no key: name the repository by https://")
+
+
+def test_a_password_in_the_address_of_the_remote_is_not_repeated(workspace: Path, tmp_path: Path) -> None:
+    use_dvc(workspace, str(tmp_path / "storage"), "data/clinic/sl")
+    dvc(workspace, "remote", "modify", "storage", "url", "http://ana:ses/sesame@127.0.0.1:9/dvc")
+    commit_all(workspace)
+    with pytest.raises(PolydistillError) as failed:
+        run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "data")
+    assert str(failed.value).startswith("cannot read data/clinic/sl from DVC's remote http://127.0.0.1:9/dvc: ")
+    assert "sesame" not in str(failed.value)
+
+
+def test_cells_that_dvc_has_not_brought_are_said_to_be_there(workspace: Path, tmp_path: Path) -> None:
+    use_dvc(workspace, str(tmp_path / "storage"), "data/clinic/sl")
+    shutil.rmtree(workspace / "data/clinic/sl")
+    with pytest.raises(DataError, match=r"^cell clinic/sl is not in .* itself, but kept by DVC; run `dvc pull` there$"):
+        run_fetch(str(workspace), "", ["clinic/sl"], tmp_path / "data")
+    with pytest.raises(ParamsError, match=r"^cell clinic/hr is not in .* holds clinic/sl, clinic/sw;"):
+        run_fetch(str(workspace), "", ["clinic/hr"], tmp_path / "data")
+
+
+@pytest.mark.parametrize("with_remote", [True, False])
+def test_a_user_who_may_not_push_is_told_before_a_run_that_keeps_something(
+    workspace: Path, tmp_path: Path, server: GitServer, monkeypatch: pytest.MonkeyPatch, with_remote: bool
+) -> None:
+    if with_remote:
+        use_dvc(workspace, str(tmp_path / "storage"), "data/clinic/sl")
+    repository = bare(workspace, server.folder / "texts.git")
+    before = git(repository, "for-each-ref")
+    url = f"{server.url}/texts.git"
+    monkeypatch.setenv("GIT_USERNAME", USER)
+    for token in (TOKEN, READER):
+        monkeypatch.setenv("GIT_TOKEN", token)
+        run_fetch(url, "main", ["clinic/sl"], tmp_path / "data", will_push=token == TOKEN)
+    if with_remote:
+        with pytest.raises(PolydistillError) as failed:
+            run_fetch(url, "main", ["clinic/sl"], tmp_path / "other", will_push=True)
+        told = f"cannot add a branch, for what is kept of the run, to {url}: the user may not do that"
+        assert str(failed.value).startswith(told) and not (tmp_path / "other").exists()
+    else:
+        run_fetch(url, "main", ["clinic/sl"], tmp_path / "other", will_push=True)
+    assert git(repository, "for-each-ref") == before

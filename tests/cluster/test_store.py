@@ -105,7 +105,9 @@ def deaf_to(header: str) -> Iterator[str]:
                 self.answer(200)
 
         def do_GET(self) -> None:  # noqa: N802
-            self.answer(200 if self.path in kept else 404, kept.get(self.path, b"<Error><Code>NoSuchKey</Code></Error>"))
+            self.answer(
+                200 if self.path in kept else 404, kept.get(self.path, b"<Error><Code>NoSuchKey</Code></Error>")
+            )
 
         def answer(self, status: int, content: bytes = b"") -> None:
             self.send_response(status)

@@ -16,6 +16,7 @@ CLUSTER_WIDE = {"Namespace", "ValidatingAdmissionPolicy", "ValidatingAdmissionPo
 ACCOUNT_OF_RUNS = (KUBEFLOW, "pipeline-runner")
 MADE_BY_A_PERSON = {"serving-tls", "serving-password"}
 SECRETS = {"polydistill-storage", "polydistill-teacher", "polydistill-hub"}
+OF_THE_REGISTRY = "polydistill-registry"
 
 _ALLOWED_VOLUMES = {
     "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret",
@@ -284,6 +285,9 @@ def referring(objects: list[Object]) -> Iterator[str]:
                 for name in re.findall(r"\$\((\w+)\)", argument):
                     if name not in variables:
                         yield f"{where}: ${name} has no value"
+    for found in [*of_kind(objects, "ServiceAccount"), *(pod.spec for pod in pods(objects))]:
+        if any(secret["name"] != OF_THE_REGISTRY for secret in found.get("imagePullSecrets", [])):
+            yield f"{found.get('metadata', found)}: nobody is told of what it pulls with"
     for ingress in of_kind(objects, "Ingress"):
         notes = ingress["metadata"].get("annotations", {})
         secrets = {tls["secretName"] for tls in ingress["spec"].get("tls", [])}

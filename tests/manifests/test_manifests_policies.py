@@ -230,6 +230,7 @@ def test_what_is_run_once_holds_to_it_too() -> None:
     once = yaml.safe_load((MANIFESTS / "once" / "models-writable.yaml").read_text(encoding="utf-8"))
     for version in KUBERNETES:
         kubernetes_validate.validate(once, version, strict=True)
+    once["metadata"]["namespace"] = "kubeflow"  # by `kubectl --namespace`
     objects = [once, *built("gpu")]
     for policy in (must.restricted, must.resourced, must.pinned, must.secretive, must.referring):
         assert list(policy(objects)) == []

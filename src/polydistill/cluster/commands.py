@@ -136,7 +136,7 @@ def _prepared(
 
     chosen = workspace.cells(cells)
     params = workspace.params.model_copy(update={"cells": [cell.name for cell in chosen]})
-    check_run(params, chosen)
+    check_run(name, params, chosen)
     cluster = require_cluster(params)
     where = (str(cluster.repository), cluster.revision)
     if question is None:

@@ -137,7 +137,9 @@ def run_deploy(
         facts |= {"deployment": f"{params.namespace}/{params.deployment}", "bento": asdict(wanted)}
         try:
             facts["checked"] = rollout.run(wanted, winners)
-            proven = "answers as its winners did" if facts["checked"] else "is ready; none of its winners is of this run"
+            proven = (
+                "answers as its winners did" if facts["checked"] else "is ready; none of its winners is of this run"
+            )
             facts["told"] = f"{facts['deployment']} serves {wanted}, and {proven}."
         except _SupersededError as exc:
             facts["told"] = f"{exc}; that one stays."
@@ -180,10 +182,11 @@ class _Rollout:
             log.info("%s has %s already", self._name(), wanted)
             return _template(wanted) if by_hand else None
         if noted and noted.serial > wanted.serial > 0:
-            raise _SupersededError(f"{self._name()} had {noted}, which was promoted after {wanted}; it has {now} now")
+            raise _SupersededError(f"{self._name()} was given {noted}, which was promoted after {wanted}")
         if _digest(noted) == wanted.digest:
             raise _SupersededError(
-                f"{self._name()} has {now or 'no bento'}, which somebody put in the place of {wanted} by hand"
+                f"{self._name()} has {now or 'no bento'}, which took the place of {wanted} by hand, until another is "
+                f"promoted"
             )
         if CONTAINER not in {container["name"] for container in _pod(found).get("initContainers", ())}:
             raise PolydistillError(
@@ -211,6 +214,8 @@ class _Rollout:
                 same.append(winners / cell)
             else:
                 log.info("%s: not asked, since another run has promoted another winner", cell)
+        if not same:
+            return {}
         with gathered(same, "winner.json") as folder:
             rows = self._persistently(lambda: _rehearsed(self.params.url, folder))
         cells = sorted(f"{row.task}/{row.language}" for row in rows)

@@ -108,17 +108,16 @@ def _refuse_password(repository: str) -> None:
     """
     if repository.startswith(("/", ".", "file:///")) or Path(repository.partition("#")[0]).is_dir():
         return
-    scheme, there, rest = repository.partition("://")
-    before, at, after = (rest if there else repository).rpartition("@")
-    # A user alone is what ssh needs. Elsewhere it may be a token.
-    user = bool(at) and (there and "ssh" not in scheme or not there and ":" not in after)
-    if user or ":" in before:
-        shown = f"{scheme}://{after}" if there else after
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", repository)
+    scheme = found[0] if found else ""
+    before, at, after = repository.removeprefix(scheme).rpartition("@")
+    by_ssh = "ssh" in scheme if scheme else ":" in after
+    if ":" in before or (at and not by_ssh):  # ssh needs a user; elsewhere that may be a token
         raise ParamsError(
-            f"repository {shown} is given with a user, a password or a token before an @, which everybody could read "
-            f"in Kubeflow; leave it out there (an @ that is part of the path is written %40); {CREDENTIALS}"
+            f"repository {scheme}{after} is given with a user, a password or a token before an @, which everybody "
+            f"could read in Kubeflow; leave it out there (an @ that is part of the path is written %40); {CREDENTIALS}"
         )
-    if there and "ssh" not in scheme and "?" in rest:
+    if scheme and not by_ssh and "?" in repository:
         raise ParamsError(
             f"repository {repository.partition('?')[0]} is given with something after a ?, which everybody could read "
             f"in Kubeflow; leave it out there; {CREDENTIALS}"

@@ -33,6 +33,9 @@ FORWARD_PAGES = "kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80"
 _WITHIN_S = (10, 60)  # to connect, to answer
 _PAGE = 100
 _LONGEST_MESSAGE = 400
+_LONGEST_ARGUMENTS = 120 * 1024
+"""Bytes: Kubeflow hands them to a process as one argument, for which Linux has 128 KiB; some of that is Kubeflow's."""
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
     "NUMBER_INTEGER": (int,),
@@ -68,7 +71,7 @@ def check_arguments(name: str, compiled: str, arguments: Mapping[str, Any]) -> N
     """Check that a compiled pipeline takes these arguments.
 
     Raises:
-        ParamsError: If one is missing, of the wrong type or unknown; a line for each.
+        ParamsError: If one is missing, of the wrong type or unknown, a line for each; or if together they are too long.
     """
     pipeline = next(iter(yaml.safe_load_all(compiled)))
     wanted = pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
@@ -82,6 +85,12 @@ def check_arguments(name: str, compiled: str, arguments: Mapping[str, Any]) -> N
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
             shown = type(value).__name__
             lines.append(f"pipeline {name}: parameter `{key}` must be of type {kind['parameterType']}, and is {shown}")
+    length = len(json.dumps(arguments, ensure_ascii=False).encode())
+    if length > _LONGEST_ARGUMENTS:
+        lines.append(
+            f"pipeline {name}: its arguments take {length // 1024} KiB, and Kubeflow can pass on "
+            f"{_LONGEST_ARGUMENTS // 1024}; name fewer cells with --cell, and start a run for the others"
+        )
     if lines:
         raise ParamsError("\n".join(lines))
 
@@ -158,8 +167,7 @@ class Kubeflow:
         """Read the token.
 
         Raises:
-            ParamsError: If no endpoint is set.
-            DataError: If the token cannot be read.
+            ParamsError: If no endpoint is set, or the file of the token has none.
         """
         if params.endpoint is None:
             raise ParamsError(
@@ -185,8 +193,23 @@ class Kubeflow:
         self._namespace: dict[str, str] = {}
 
     def _read_token(self, configuration: Any) -> None:
-        token = "".join(read_text(Path(self._params.token_file or "").expanduser()).split())
+        file = Path(self._params.token_file or "").expanduser()
+        if not file.exists():
+            raise ParamsError(f"token file {file} is missing; make one: {self._make_token(file)}")
+        token = "".join(read_text(file).split())
+        if not token:
+            raise ParamsError(f"token file {file} is empty; write a token to it: {self._make_token(file)}")
         configuration.api_key["authorization"] = token
+
+    def _make_token(self, file: Path | str) -> str:
+        """Return the command for a token: Kubeflow asks for one where it has several users, each with a namespace."""
+        namespace, account = self._params.namespace, self._params.service_account or "default-editor"
+        is_own = namespace != "kubeflow"
+        command = (
+            f"`kubectl -n {namespace if is_own else 'NAMESPACE'} create token {account} "
+            f"--audience pipelines.kubeflow.org > {file}`"
+        )
+        return command if is_own else f"{command}, where NAMESPACE, and cluster.namespace too, is that of your profile"
 
     def check(self) -> None:
         """Check that it answers, as Kubeflow Pipelines 2, and takes the token for the namespace.
@@ -195,7 +218,10 @@ class Kubeflow:
             ParamsError: If something else answers, or the token is missing or wrong.
             PolydistillError: If nothing answers, or it fails.
         """
-        health = self._call("look at", api.HealthzServiceApi(self._client).healthz_service_get_healthz)
+        try:
+            health = self._call("check its health", api.HealthzServiceApi(self._client).healthz_service_get_healthz)
+        except _Missing as exc:
+            raise self._no_api() from exc
         # Kubeflow for one user has no namespaces: it runs everything in its own.
         self._namespace = {"namespace": self._params.namespace} if health.multi_user else {}
         self._call(
@@ -244,15 +270,33 @@ class Kubeflow:
         found = self._pages("pipeline_versions", list_versions, pipeline_id, filter=_named(name))
         return next((version.pipeline_version_id for version in found if version.display_name == name), None)
 
-    def ensure_experiment(self, name: str) -> str:
-        """Return the id of the experiment of that name, which is made where it is missing."""
+    def _experiment_id(self, name: str) -> str | None:
         list_experiments = self._experiments.experiment_service_list_experiments
         for found in self._pages("experiments", list_experiments, filter=_named(name), **self._namespace):
             if found.display_name == name:
+                if found.storage_state == "ARCHIVED":
+                    raise ParamsError(
+                        f"experiment {name} is archived, and starts no runs; restore it in Kubeflow's pages, or name "
+                        "another with --experiment"
+                    )
                 return str(found.experiment_id)
+        return None
+
+    def ensure_experiment(self, name: str) -> str:
+        """Return the id of the experiment of that name, which is made where it is missing.
+
+        Raises:
+            ParamsError: If it is archived.
+        """
+        there = self._experiment_id(name)
+        if there:
+            return there
         experiment = api.V2beta1Experiment(display_name=name, **self._namespace)
         create = self._experiments.experiment_service_create_experiment
-        return str(self._call(f"create experiment {name}", create, experiment=experiment).experiment_id)
+        try:
+            return str(self._call(f"create experiment {name}", create, experiment=experiment).experiment_id)
+        except _AlreadyThere:  # another made it meanwhile
+            return self._experiment_id(name) or ""
 
     def start(self, version: Version, arguments: Mapping[str, Any], name: str, experiment: str) -> str:
         """Start a run and return its id."""
@@ -401,8 +445,14 @@ class Kubeflow:
 
     def _not_kubeflow(self) -> PolydistillError:
         return ParamsError(
-            f"{self.endpoint} answers, but not as the API of Kubeflow Pipelines (a login page or another proxy?); "
+            f"{self.endpoint} answers, but not as the API of Kubeflow Pipelines (a login page, or another service?); "
             f"go around it: `{FORWARD}`, endpoint http://localhost:8888"
+        )
+
+    def _no_api(self) -> PolydistillError:
+        return ParamsError(
+            f"{self.endpoint} has no API of Kubeflow Pipelines 2 (404); is there more in it than the host and the port? "
+            f"See what it forwards to, or `{FORWARD}`"
         )
 
     def _unreachable(self, exc: Exception) -> PolydistillError:
@@ -420,14 +470,17 @@ class Kubeflow:
         )
 
     def _refused(self, doing: str, exc: Any) -> PolydistillError:
+        if str(exc.body or "").lstrip().startswith("<?xml"):  # as object storage answers
+            return self._not_kubeflow()
         told = self._told_by(exc.body)
         namespace, token_file = self._params.namespace, self._params.token_file
         if exc.status == 401 or (exc.status in (400, 500) and re.search("unauthenticated", told, re.IGNORECASE)):
-            make = f"`kubectl -n {namespace} create token {self._account} --audience pipelines.kubeflow.org`"
             if token_file:
-                return ParamsError(f"{self.endpoint} does not take the token in {token_file}; make a new one: {make}")
+                make = self._make_token(token_file)
+                return ParamsError(f"{self.endpoint} refuses the token in {token_file}; make a new one: {make}")
             return ParamsError(
-                f"{self.endpoint} wants a token: make one, {make}, and name its file in cluster.token_file"
+                f"{self.endpoint} wants a token: name its file in cluster.token_file, and make it: "
+                f"{self._make_token('FILE')}"
             )
         if exc.status == 403:
             see = f"kubectl auth can-i create runs.pipelines.kubeflow.org -n {namespace}"
@@ -438,9 +491,7 @@ class Kubeflow:
             return _AlreadyThere(f"cannot {doing}: {told}")
         if exc.status == 404:
             if not told:
-                return ParamsError(
-                    f"{self.endpoint} has no API of Kubeflow Pipelines 2 (404); see what it forwards to, or `{FORWARD}`"
-                )
+                return self._no_api()
             return _Missing(f"cannot {doing}: {told}; see `kubectl get namespace {namespace}`, and cluster.namespace")
         if exc.status >= 500:
             return PolydistillError(
@@ -450,10 +501,6 @@ class Kubeflow:
         if not exc.status:
             return self._not_kubeflow()
         return PolydistillError(f"{self.endpoint} refused to {doing}: {told or exc.reason} ({exc.status})")
-
-    @property
-    def _account(self) -> str:
-        return self._params.service_account or "pipeline-runner"
 
     def _told_by(self, body: Any) -> str:
         """Return the message of an error, without the token, should a proxy repeat it; "" for a page."""

@@ -6,70 +6,130 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from polydistill.cluster.arguments import require_cluster
-from polydistill.cluster.git import checked_out, parse_address
-from polydistill.cluster.placement import ON_GPU, pod_of
-from polydistill.errors import ParamsError, PolydistillError
-from polydistill.params import Params
+from polydistill.cluster.inputs import THIS_MACHINE, about_inputs
+from polydistill.cluster.placement import MODELS, ON_GPU, pod_of
+from polydistill.errors import ParamsError
+from polydistill.params import Params, TeacherParams
 from polydistill.workspace import Cell
 
 log = logging.getLogger(__name__)
 
-_THIS_MACHINE = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1"}
+_PLACE = "name a place such as s3://bucket/polydistill"
+_ALL_DUE = f"without cluster.store nothing is promoted, so every cell is due at every start; {_PLACE}"
+_NO_EMBEDDINGS = "the image polydistill has no sentence-transformers, and no place for a model of it"
 
 
-def check_run(params: Params, cells: Sequence[Cell]) -> None:
+def check_run(
+    pipeline: str, params: Params, cells: Sequence[Cell], *, variants: Sequence[Params] = (), scheduled: bool = False
+) -> None:
     """Check that params.yaml is one for a cluster, and that the data of the cells are where the pods read them.
+
+    Args:
+        pipeline: The one to run.
+        params: All of params.yaml.
+        cells: What is to run.
+        variants: Of `ablate`: params.yaml as each variant changes it.
+        scheduled: Whether the clock is to start it, again and again.
 
     Raises:
         ParamsError: If not; a line for each reason.
     """
-    problems = [*_about_repository(params, cells), *_about_gpus(params), *_about_teacher(params)]
+    each = variants or [params]
+    problems = [
+        *about_inputs(params, cells, recorded=any(of.teacher.kind == "recorded" for of in each)),
+        *_about_places(params),
+    ]
+    if pipeline == "ablate":  # it selects and serves nothing, and measures no texts
+        for of in each:
+            problems += _about_steps(of)
+    else:
+        problems += [*_about_promotion(pipeline, params, scheduled), *_about_steps(params), *_about_measure(params)]
     if problems:
-        raise ParamsError("\n".join(problems))
-    students = sorted(ON_GPU & set(params.train.students))
-    if students and require_cluster(params).teacher:
+        raise ParamsError("\n".join(dict.fromkeys(problems)))
+    _warn(each)
+    if pipeline == "retrain" and require_cluster(params).store is None:
+        log.warning("%s", _ALL_DUE)
+
+
+def _warn(each: Sequence[Params]) -> None:
+    cluster = require_cluster(each[0])
+    students = sorted(ON_GPU & {kind for of in each for kind in of.train.students})
+    if students and cluster.teacher:
         log.warning(
             "the run holds the teacher and its GPUs to its end, and %s train on one more: with fewer in the cluster "
             "the pods of `train` wait for ever; see `kubectl describe nodes`",
             " and ".join(students),
         )
+    for url in dict.fromkeys(of.teacher.url for of in each if of.teacher.kind == "openai"):
+        namespace = _namespace(urlsplit(url or "").hostname or "", cluster.namespace)
+        if cluster.teacher is None and namespace:
+            log.warning(
+                "teacher.url: %s reads as a Service in namespace %s, and with cluster.teacher: null no run scales it "
+                "up; see `kubectl -n %s get deployment`",
+                url,
+                namespace,
+                namespace,
+            )
+    if any(_checks_language(of) and of.filter.wrong_language.identifier == "lingua" for of in each):
+        log.warning(
+            "filter.wrong_language.identifier: lingua is in no image unless it was built so: "
+            "`make images BUILD_ARGS='--build-arg EXTRAS=...,lingua'`"
+        )
 
 
-def _about_repository(params: Params, cells: Sequence[Cell]) -> Iterator[str]:
+def _checks_language(params: Params) -> bool:
+    return bool({"wrong_language", "mixed_language", "unclear_language"} & set(params.filter.checks))
+
+
+def _about_places(params: Params) -> Iterator[str]:
     cluster = require_cluster(params)
-    if cluster.repository is None:
-        yield "cluster.repository is not set: name the git repository of this workspace as the pods reach it"
+    if cluster.store and not cluster.store.startswith("s3://"):
+        yield (
+            f"cluster.store: {cluster.store}: only s3:// has been made to work on a cluster, whose pods get no other "
+            "credentials"
+        )
+    if cluster.registry and "://" in cluster.registry:
+        host = cluster.registry.partition("://")[2]
+        yield f"cluster.registry: {cluster.registry}: the name of an image has no scheme; write {host}"
+
+
+def _about_promotion(pipeline: str, params: Params, scheduled: bool) -> Iterator[str]:
+    cluster, students = require_cluster(params), params.train.students
+    if cluster.store is None and cluster.serving:
+        yield (
+            f"cluster.serving: {cluster.serving.deployment} serves what is promoted, and without cluster.store nothing "
+            f"is; {_PLACE}, or set cluster.serving to null"
+        )
+    elif cluster.store is None and pipeline == "retrain" and scheduled:
+        yield _ALL_DUE
+    if set(students) == {"icl"}:
+        yield "train.students has icl alone, with which no service can answer, so `select` refuses it; add another kind"
+    if "lora" in students and cluster.serving:
+        yield (
+            "train.students has lora, whose answers need PyTorch, which the image of the service lacks; take it out, "
+            "or set cluster.serving to null and serve the bento yourself, from the image polydistill-train"
+        )
+
+
+def _about_steps(params: Params) -> Iterator[str]:
+    yield from _about_gpus(params)
+    yield from _about_teacher(params)
+    yield from _about_icl(params)
+    yield from _about_models(params)
+
+
+def _about_icl(params: Params) -> Iterator[str]:
+    icl = params.train.icl
+    if "icl" not in params.train.students or icl is None:
         return
-    try:
-        address = parse_address(cluster.repository)
-        with checked_out(address, cluster.revision) as checkout:
-            where = f"in {address} at {cluster.revision}"
-            for cell in cells:
-                if not _has_data(checkout.workspace, cell):
-                    pushed = "commit and push it" if _has_data(cell.root, cell) else "and not in data/ here either"
-                    yield f"cell {cell.name} has no data {where}: {pushed}; there are {_known(checkout.workspace)}"
-    except ParamsError as exc:
-        yield str(exc)
-    except PolydistillError as exc:
-        log.warning("%s; so only data/ here was looked at, and not that %s has it", exc, cluster.revision)
-        for cell in cells:
-            if not _has_data(cell.root, cell):
-                yield f"cell {cell.name} has no data in {cell.root / 'data'}; there are {_known(cell.root)}"
-
-
-def _has_data(workspace: Path, cell: Cell) -> bool:
-    """Return whether a cell has its files; in their place DVC may have a file that names them."""
-    task = workspace / "data" / cell.task
-    by_dvc = any(folder.with_name(f"{folder.name}.dvc").is_file() for folder in (task, task.parent))
-    has_task = any((task / name).is_file() for name in ("task.yaml", "task.yaml.dvc"))
-    has_texts = (task / cell.language).is_dir() or (task / f"{cell.language}.dvc").is_file()
-    return by_dvc or (has_task and has_texts)
-
-
-def _known(workspace: Path) -> str:
-    tasks = sorted(file.parent for file in (workspace / "data").glob("*/task.yaml"))
-    cells = [f"{task.name}/{folder.name}" for task in tasks for folder in sorted(task.iterdir()) if folder.is_dir()]
-    return ", ".join(cells) or "none"
+    if (icl.teacher or params.teacher).kind == "vllm":
+        key = "train.icl.teacher.kind" if icl.teacher else "teacher.kind"
+        yield (
+            f"{key}: vllm is no server, which icl asks; set train.icl.teacher to one of kind openai, or take icl out "
+            "of train.students"
+        )
+    if icl.teacher:
+        yield from _out_of_reach("train.icl.teacher", icl.teacher, params)
 
 
 def _about_gpus(params: Params) -> Iterator[str]:
@@ -90,6 +150,12 @@ def _about_gpus(params: Params) -> Iterator[str]:
 def _about_teacher(params: Params) -> Iterator[str]:
     cluster, teacher = require_cluster(params), params.teacher
     on_demand = cluster.teacher
+    yield from _out_of_reach("teacher", teacher, params)
+    if teacher.kind == "vllm" and params.evaluate.zero_shot:
+        yield (
+            "teacher.kind: vllm runs the LLM in the pod of `generate` alone, and `evaluate` asks it too; set "
+            "evaluate.zero_shot to false, or teacher.kind to openai"
+        )
     if teacher.kind != "openai":
         if on_demand:
             yield (
@@ -97,23 +163,63 @@ def _about_teacher(params: Params) -> Iterator[str]:
                 "set cluster.teacher to null, or teacher.kind to openai and teacher.url to its Service"
             )
         return
-    host = urlsplit(teacher.url or "").hostname or ""
-    if host in _THIS_MACHINE:
+    namespace = _namespace(urlsplit(teacher.url or "").hostname or "", cluster.namespace)
+    if on_demand and namespace not in (None, on_demand.namespace):
         yield (
-            f"teacher.url: {teacher.url} is this machine, and to a pod the pod itself; "
-            "name a Service, such as http://teacher.polydistill:8000/v1"
-        )
-    elif on_demand and _namespace(host, cluster.namespace) not in (None, on_demand.namespace):
-        yield (
-            f"teacher.url: {teacher.url} is a Service in namespace {_namespace(host, cluster.namespace)}, and "
+            f"teacher.url: {teacher.url} is a Service in namespace {namespace}, and "
             f"cluster.teacher scales up {on_demand.deployment} in namespace {on_demand.namespace}; see "
             f"`kubectl -n {on_demand.namespace} get service`"
         )
 
 
+def _out_of_reach(key: str, teacher: TeacherParams, params: Params) -> Iterator[str]:
+    if teacher.kind == "openai" and urlsplit(teacher.url or "").hostname in THIS_MACHINE:
+        yield (
+            f"{key}.url: {teacher.url} is this machine, and to a pod the pod itself; "
+            "name a Service, such as http://teacher.polydistill:8000/v1"
+        )
+    if teacher.kind == "openai" and teacher.key_file:
+        cluster = require_cluster(params)
+        yield (
+            f"{key}.key_file is a file of this machine, which no pod has; set it to null, and put the key into a "
+            f"secret: `kubectl -n {cluster.namespace} create secret generic {cluster.secrets.teacher} "
+            "--from-literal=api-key=...`"
+        )
+
+
+def _about_models(params: Params) -> Iterator[str]:
+    train, teacher = params.train, params.teacher
+    named = {
+        "train.encoder.model": train.encoder.model if train.encoder and "encoder" in train.students else None,
+        "train.lora.model": train.lora.model if train.lora and "lora" in train.students else None,
+        "teacher.model": teacher.model if teacher.kind == "vllm" else None,
+    }
+    for key, model in named.items():
+        if model and _is_folder(model) and not model.startswith(f"{MODELS}/"):
+            yield (
+                f"{key}: {model} is a folder of this machine, which no pod has; name a model of the Hugging Face hub, "
+                f"or a folder below {MODELS}, where pods have the volume cluster.model_cache"
+            )
+        elif model and model.startswith(f"{MODELS}/") and not require_cluster(params).model_cache:
+            yield f"{key}: {model}: pods have {MODELS} only where cluster.model_cache names a volume claim"
+    if "similar_meaning" in params.filter.checks:
+        yield f"filter.checks has similar_meaning: {_NO_EMBEDDINGS}; take it out"
+
+
+def _about_measure(params: Params) -> Iterator[str]:
+    if params.measure.embedding_model:
+        yield f"measure.embedding_model: {_NO_EMBEDDINGS}; set it to null"
+
+
+def _is_folder(model: str) -> bool:
+    return model.startswith(("/", ".", "~")) or Path(model).is_dir()
+
+
 def _namespace(host: str, own: str) -> str | None:
     """Return the namespace of a Service by its name in the cluster; None for a host elsewhere."""
     labels = host.split(".")
+    if host in THIS_MACHINE:
+        return None
     if len(labels) == 1:
         return own
     return labels[1] if len(labels) == 2 or labels[2] == "svc" else None

@@ -79,7 +79,9 @@ def put_schedule(kubeflow: Kubeflow, wanted: Recurring, version: Version) -> tup
             kubeflow.set_enabled(id, wanted.is_enabled)
             done = "no longer paused" if wanted.is_enabled else "paused"
     else:
-        id, done = kubeflow.add_schedule(wanted, version), "changed" if there else "created"
+        id, done = kubeflow.add_schedule(wanted, version), "created"
+        if there:
+            done = f"changed ({_in_words(there[0], wanted)})"
     kept = kubeflow.schedule(id)
     unlike = kept.differences(wanted) + ["paused"] * (kept.is_enabled != wanted.is_enabled)
     if unlike:
@@ -96,15 +98,49 @@ def put_schedule(kubeflow: Kubeflow, wanted: Recurring, version: Version) -> tup
     return kept, done
 
 
+def _in_words(old: Recurring, new: Recurring) -> str:
+    """Return what differs, by the names that a person gave it."""
+    told = []
+    for name in old.differences(new):
+        if name == "arguments":
+            keys = [
+                key for key in {**old.arguments, **new.arguments} if old.arguments.get(key) != new.arguments.get(key)
+            ]
+            told.append(f"params.yaml: {', '.join(sorted(keys))}")
+        elif name != "description":  # says what `cron` does
+            told.append({"version_id": "pipeline", "experiment_id": "experiment"}.get(name, name))
+    return "; ".join(told) or "time zone"
+
+
+def pause_schedule(kubeflow: Kubeflow, name: str) -> list[Recurring]:
+    """Pause the schedules of that name, and return them as Kubeflow has them.
+
+    Raises:
+        ParamsError: If there is none, or it is not of polydistill.
+        PolydistillError: If Kubeflow does not keep the pause.
+    """
+    there = _require_ours(kubeflow, name)
+    for recurring in there:
+        kubeflow.set_enabled(recurring.id, False)
+    kept = [kubeflow.schedule(recurring.id) for recurring in there]
+    if any(recurring.is_enabled for recurring in kept):
+        raise PolydistillError(f"Kubeflow did not pause schedule {name}")
+    return kept
+
+
 def remove_schedule(kubeflow: Kubeflow, name: str) -> None:
     """Delete the schedules of that name.
 
     Raises:
         ParamsError: If there is none, or it is not of polydistill.
     """
+    for recurring in _require_ours(kubeflow, name):
+        kubeflow.delete_schedule(recurring.id)
+
+
+def _require_ours(kubeflow: Kubeflow, name: str) -> list[Recurring]:
     there = ours_of(kubeflow, name)
     if not there:
         known = ", ".join(sorted(recurring.name for recurring in kubeflow.schedules())) or "none"
         raise ParamsError(f"there is no schedule {name}; there are: {known}")
-    for recurring in there:
-        kubeflow.delete_schedule(recurring.id)
+    return there

@@ -1,0 +1,152 @@
+"""What can be known of the data of a run before it is started: that they are where the pods read them, and fit."""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from polydistill.cluster.arguments import require_cluster
+from polydistill.cluster.git import Checkout, checked_out, parse_address
+from polydistill.cluster.remote import default_remote
+from polydistill.errors import DataError, ParamsError, PolydistillError
+from polydistill.params import Params
+from polydistill.task import load_task
+from polydistill.workspace import Cell
+
+log = logging.getLogger(__name__)
+
+THIS_MACHINE = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1"}
+
+_REFUSALS = re.compile("no such repository|refused the user or the token")
+"""What git says where the repository was asked; else it may be that only the pods reach it, or have the token."""
+
+
+def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool) -> Iterator[str]:
+    """Yield what is wrong with the repository, and the data of the cells in it.
+
+    Args:
+        params: All of params.yaml.
+        cells: What is to run.
+        recorded: Whether a recorded teacher is to answer.
+    """
+    cluster = require_cluster(params)
+    if cluster.repository is None:
+        yield "cluster.repository is not set: name the git repository of this workspace as the pods reach it"
+        return
+    try:
+        address = parse_address(cluster.repository)
+        if told := _only_from_here(address.url):
+            yield told
+            return
+        with checked_out(address, cluster.revision) as checkout:
+            where = f"in {address} at {cluster.revision}"
+            for cell in cells:
+                if not _has_data(checkout.workspace, cell):
+                    pushed = "commit and push it" if _has_data(cell.root, cell) else "and not in data/ here either"
+                    yield f"cell {cell.name} has no data {where}: {pushed}; there are {_known(checkout.workspace)}"
+            yield from _about_tasks(checkout, cells, where)
+            if recorded:
+                yield from _about_recordings(checkout, cells, where)
+            yield from _about_dvc(checkout, cells, where)
+    except (ParamsError, DataError) as exc:
+        yield str(exc)
+    except PolydistillError as exc:
+        if _REFUSALS.search(str(exc)):
+            yield str(exc)
+            return
+        log.warning("only data/ here was looked at, and not whether %s has it: %s", cluster.revision, exc)
+        for cell in cells:
+            if not _has_data(cell.root, cell):
+                yield f"cell {cell.name} has no data in {cell.root / 'data'}; there are {_known(cell.root)}"
+
+
+def _only_from_here(url: str) -> str | None:
+    """Return why no pod can read a repository, None where one may."""
+    parts = urlsplit(url)
+    is_remote = "://" in url
+    if parts.scheme in ("ssh", "git+ssh", "ssh+git") or (not is_remote and re.match(r"[^/]+:", url)):
+        return (
+            f"cluster.repository: {url} is reached by ssh, for which the pods have no client and no key; write its "
+            "https:// address, and put a token into the secret that cluster.secrets.git names"
+        )
+    if not is_remote or parts.scheme == "file":
+        return (
+            f"cluster.repository: {url} is a folder of this machine, which no pod has; push it to a server, and give "
+            "its address, such as https://git.example.com/team/texts.git"
+        )
+    if parts.hostname in THIS_MACHINE:
+        return f"cluster.repository: {url} is this machine, and to a pod the pod itself; give the address of a server"
+    return None
+
+
+def _pointers(workspace: Path, cell: Cell) -> list[Path]:
+    """Return the files that name, to DVC, what the cell is made of."""
+    task = workspace / "data" / cell.task
+    around = [task.parent.with_name("data.dvc"), task.with_name(f"{cell.task}.dvc"), task / "task.yaml.dvc"]
+    around.append(task / f"{cell.language}.dvc")
+    return [file for file in around if file.is_file()] + sorted((task / cell.language).glob("*.dvc"))
+
+
+def _has_data(workspace: Path, cell: Cell) -> bool:
+    """Return whether a cell has its files; in their place DVC may have a file that names them."""
+    task = workspace / "data" / cell.task
+    by_dvc = any(folder.with_name(f"{folder.name}.dvc").is_file() for folder in (task, task.parent))
+    has_task = any((task / name).is_file() for name in ("task.yaml", "task.yaml.dvc"))
+    has_texts = (task / cell.language).is_dir() or (task / f"{cell.language}.dvc").is_file()
+    return by_dvc or (has_task and has_texts)
+
+
+def _known(workspace: Path) -> str:
+    tasks = sorted(
+        {file.parent for name in ("task.yaml", "task.yaml.dvc") for file in workspace.glob(f"data/*/{name}")}
+    )
+    cells = {
+        f"{task.name}/{entry.name.removesuffix('.dvc')}"
+        for task in tasks
+        for entry in task.iterdir()
+        if entry.is_dir() or (entry.suffix == ".dvc" and entry.name != "task.yaml.dvc")
+    }
+    return ", ".join(sorted(cells)) or "none"
+
+
+def _about_tasks(checkout: Checkout, cells: Sequence[Cell], where: str) -> Iterator[str]:
+    for name in dict.fromkeys(cell.task for cell in cells):
+        file = checkout.workspace / "data" / name / "task.yaml"
+        if not file.is_file():  # DVC has it, or it is missing, which has been said
+            continue
+        try:
+            task = load_task(file)
+        except PolydistillError as exc:
+            yield f"{where}: {str(exc).replace(f'{checkout.workspace}/', '')}"
+            continue
+        for cell in cells:
+            if cell.task == name and cell.language not in task.languages:
+                yield f"cell {cell.name}: data/{name}/task.yaml {where} lists the languages {', '.join(task.languages)}"
+
+
+def _about_recordings(checkout: Checkout, cells: Sequence[Cell], where: str) -> Iterator[str]:
+    for cell in cells:
+        folder = checkout.workspace / "data" / cell.task / cell.language
+        names = ("recording.jsonl", "recording.jsonl.dvc")
+        if folder.is_dir() and not any((folder / name).is_file() for name in names):
+            yield (
+                f"teacher.kind: recorded replays data/{cell.name}/recording.jsonl, which is not {where}; commit and "
+                "push it, or take a teacher of kind openai or vllm"
+            )
+
+
+def _about_dvc(checkout: Checkout, cells: Sequence[Cell], where: str) -> Iterator[str]:
+    if default_remote(checkout) is not None:
+        return
+    set_one = (
+        "`dvc remote add --default storage s3://BUCKET/dvc`, `dvc push`, then commit .dvc/config and push the commit"
+    )
+    by_dvc = {cell.name: files for cell in cells if (files := _pointers(checkout.workspace, cell))}
+    for name, files in by_dvc.items():
+        shown = files[0].relative_to(checkout.workspace)
+        yield f"cell {name}: DVC keeps what {shown} names, and no remote of DVC is set {where}; {set_one}"
+    if not by_dvc:
+        log.warning(
+            "no remote of DVC is set %s: nothing is kept of this run beside what Kubeflow keeps; %s", where, set_one
+        )

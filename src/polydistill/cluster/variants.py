@@ -1,0 +1,45 @@
+"""What a run of `ablate`, whose variants share one pipeline and its pods, can have in them."""
+
+from collections.abc import Sequence
+
+from polydistill.ablate.variants import Variant, with_changes
+from polydistill.errors import ParamsError
+from polydistill.params import Params
+
+
+def each_of(params: Params, variants: Sequence[Variant]) -> list[Params]:
+    """Return params.yaml as each variant changes it.
+
+    Raises:
+        ParamsError: If a variant changes what all of them share, or something that params.yaml does not have.
+    """
+    shared = sorted({key for variant in variants for key in variant.changes if key.split(".")[0] == "cluster"})
+    if shared:
+        raise ParamsError(f"--vary {', '.join(shared)}: the variants run in the same pods; set it in params.yaml")
+    return [with_changes(params, variant.changes) for variant in variants]
+
+
+def for_all(each: Sequence[Params]) -> Params:
+    """Return the settings by which the pods of all variants get what any of them needs.
+
+    Raises:
+        ParamsError: If they cannot share their pods, or the teacher; a line for each reason.
+    """
+    first = each[0]
+    problems = []
+    asked = list(dict.fromkeys((of.teacher.kind, of.teacher.url, of.teacher.model) for of in each))
+    if first.cluster and first.cluster.teacher and len(asked) > 1:
+        problems.append(
+            f"the variants ask {len(asked)} teachers (kind, url and model differ), and cluster.teacher scales up one; "
+            "start a run for each, or set cluster.teacher to null and have the teachers up"
+        )
+    if len(keys := sorted({of.teacher.key_env for of in each})) > 1:
+        problems.append(
+            f"the variants have teacher.key_env {' and '.join(keys)}, and a pod gets its key under one name"
+        )
+    if problems:
+        raise ParamsError("\n".join(problems))
+    students = list(dict.fromkeys(kind for of in each for kind in of.train.students))
+    heaviest = next((of.teacher for of in each if of.teacher.kind == "vllm"), first.teacher)
+    train = first.train.model_copy(update={"students": students})
+    return first.model_copy(update={"train": train, "teacher": heaviest})

@@ -64,7 +64,7 @@ def ablate(repository: str, revision: str, cells: list, cluster: dict, runs: lis
     """
     let_go = teacher_down(run=RUN, cluster=cluster)
     with dsl.ExitHandler(let_go):
-        fetched = fetch_step(repository=repository, revision=revision, cells=cells)
+        fetched = fetch_step(repository=repository, revision=revision, cells=cells, will_push=False)
         ready = teacher_up(run=RUN, cluster=cluster).after(fetched)
         with dsl.ParallelFor(runs, parallelism=4) as run:  # `place` has the last word on how many
             scored = score_variant(

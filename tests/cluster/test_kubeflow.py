@@ -304,7 +304,7 @@ def test_a_token_that_runs_out_ends_the_waiting_at_once(tmp_path: Path) -> None:
         kubeflow = connected(server, token_file=str(tmp_path / "token"))
         id = started(kubeflow)
         server.token = "another"
-        with pytest.raises(PolydistillError, match=f"does not take the token .*polydistill pipeline status {id}"):
+        with pytest.raises(PolydistillError, match=f"refuses the token .*polydistill pipeline status {id}"):
             follow(kubeflow, id, poll_s=3600)
 
 
@@ -438,7 +438,7 @@ def test_a_renewed_token_is_read_anew(tmp_path: Path) -> None:
     ("given", "message"),
     [
         pytest.param(None, "wants a token: make one, `kubectl -n kubeflow create token pipeline-runner", id="none"),
-        pytest.param("wrong-secret", "does not take the token in .*; make a new one: `kubectl", id="wrong"),
+        pytest.param("wrong-secret", "refuses the token in .*; make a new one: `kubectl", id="wrong"),
     ],
 )
 def test_a_token_that_is_missing_or_wrong_is_said_but_never_shown(

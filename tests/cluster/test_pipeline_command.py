@@ -18,12 +18,14 @@ from polydistill.cli import main
 from polydistill.cluster import kubeflow
 from polydistill.cluster.arguments import chain_arguments
 from polydistill.params import load_params
+from repositories import ADDRESS, found_at
 from spaces import build_workspace
 
 Typed = Callable[..., tuple[int, str, str]]
 
 IN_CI = {"user.name": "Jana", "user.email": "jana@example.org", "commit.gpgsign": "false", "init.defaultBranch": "main"}
 KINDS = {str: "STRING", list: "LIST", dict: "STRUCT"}
+STORE = "s3://bucket/polydistill"
 COMPONENTS = ("prepare", "generate", "train")
 
 
@@ -35,10 +37,13 @@ def server() -> Iterator[KubeflowServer]:
 
 
 @pytest.fixture
-def space(tmp_path: Path, server: KubeflowServer) -> Path:
-    """A workspace, committed to git, that names itself as the repository."""
+def space(tmp_path: Path, server: KubeflowServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workspace, committed to git, which finds it at the address that params.yaml names; DVC's remote is set."""
     root = tmp_path / "ws"
+    found_at(ADDRESS, root, monkeypatch)
     set_params(root, server)
+    (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").write_text("[core]\nremote = s\n['remote \"s\"']\nurl = s3://bucket/dvc\n")
     git(root, "init", "--quiet")
     git(root, "add", ".")
     git(root, "commit", "--quiet", "--message", "data")
@@ -46,7 +51,7 @@ def space(tmp_path: Path, server: KubeflowServer) -> Path:
 
 
 def set_params(root: Path, server: KubeflowServer, **changes: Any) -> None:
-    told = {"cluster__endpoint": server.url, "cluster__repository": str(root), **changes}
+    told = {"cluster__endpoint": server.url, "cluster__repository": ADDRESS, "cluster__store": STORE, **changes}
     build_workspace(root, **told)
 
 

@@ -96,7 +96,7 @@ def test_the_reference_is_kept_by_itself_so_that_the_monitor_fetches_no_model(
     assert sorted(file.name for file in (tmp_path / "reference").iterdir()) == ["reference.parquet", "winner.json"]
 
 
-def test_where_nothing_won_nothing_changes(store_url: str, winner: Path, tmp_path: Path, s3: S3) -> None:
+def test_where_nothing_won_the_champions_stay(store_url: str, winner: Path, tmp_path: Path, s3: S3) -> None:
     first = Run(store_url, tmp_path, "spring")
     first.win(winner, SL)
     first.promote()
@@ -104,10 +104,56 @@ def test_where_nothing_won_nothing_changes(store_url: str, winner: Path, tmp_pat
     second = Run(store_url, tmp_path, "summer")
     second.lose(SL)
     content = second.promote()
-    assert (content["promoted"], content["not_promoted"], content["bento"]) == ({}, {SL: "it is worse"}, {})
+    assert (content["promoted"], content["not_promoted"]) == ({}, {SL: "it is worse"})
     assert content["reason"] == "no challenger won, so the champions stay"
     assert "| clinic/sl | no | it is worse |" in (second.work / "promoted/promoted.md").read_text()
-    assert (registry(store_url), s3.keys()) == (before, objects)
+    assert (registry(store_url).model_copy(update={"lost": {}}), s3.keys()) == (before, objects)
+
+
+def test_where_nothing_won_what_is_promoted_is_passed_on_to_be_rolled_out(
+    store_url: str, winner: Path, tmp_path: Path
+) -> None:
+    first = Run(store_url, tmp_path, "spring")
+    first.win(winner, SL)
+    wanted = first.promote()
+    second = Run(store_url, tmp_path, "summer")
+    second.lose(SL)
+    content = second.promote()
+    assert (content["bento"], content["serial"]) == (wanted["bento"], 1)
+
+
+def test_a_challenger_that_lost_is_kept_in_mind_until_another_wins(
+    store_url: str, winner: Path, tmp_path: Path
+) -> None:
+    spring = Run(store_url, tmp_path, "spring")
+    for cell in (SL, SW):
+        spring.win(winner, cell)
+    spring.promote()
+    summer = Run(store_url, tmp_path, "summer")
+    summer.lose(SL)
+    summer.win(winner, SW)
+    summer.promote()
+    (lost,) = registry(store_url).lost.items()
+    assert (lost[0], lost[1].run, lost[1].data) == (SL, "summer", data().digest)
+    shutil.rmtree(summer.work / "promoted")
+    summer.promote()
+    assert registry(store_url).lost == dict([lost])
+    autumn = Run(store_url, tmp_path, "autumn")
+    autumn.win(winner, SL)
+    autumn.promote()
+    assert registry(store_url).lost == {}
+
+
+def test_a_challenger_that_lost_to_a_champion_of_yesterday_is_not(store_url: str, winner: Path, tmp_path: Path) -> None:
+    spring = Run(store_url, tmp_path, "spring")
+    spring.win(winner, SL)
+    spring.promote()
+    early, late = Run(store_url, tmp_path, "early"), Run(store_url, tmp_path, "late")
+    early.win(winner, SL, data("b", JUNE))
+    late.lose(SL)
+    early.promote()
+    late.promote()
+    assert registry(store_url).lost == {}
 
 
 def test_the_champions_of_other_cells_serve_on(store_url: str, winner: Path, tmp_path: Path) -> None:
@@ -189,8 +235,9 @@ def test_where_others_were_first_everywhere_nothing_is_promoted(store_url: str, 
     for run in (early, late):
         run.win(winner, SL)
         content = run.promote()
-    assert (content["promoted"], content["bento"]) == ({}, {})
+    assert content["promoted"] == {}
     assert registry(store_url).serial == 1
+    assert content["bento"] == read_json(early.work / "promoted/promoted.json")["bento"]
 
 
 def test_another_run_may_promote_at_the_last_moment(store_url: str, winner: Path, tmp_path: Path) -> None:

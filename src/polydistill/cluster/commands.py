@@ -2,54 +2,111 @@
 # ruff: noqa: PLC0415
 
 import functools
+import itertools
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from polydistill.cli import _common
-from polydistill.errors import ParamsError
+from polydistill.cli import _common, _spoken
+from polydistill.errors import DataError, ParamsError
 
 if TYPE_CHECKING:
     from polydistill.cluster.kubeflow import Kubeflow, Recurring, Run
+    from polydistill.params import Params
     from polydistill.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 _NAMES = ("distill", "retrain", "ablate")
 _EXPERIMENT = "polydistill"
+_OFTEN = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The workspace that a command was given, and what options say in place of its section `cluster`."""
+
+    root: Path
+    overrides: Mapping[str, Any]
+
+    def workspace(self, **more: Any) -> "Workspace":
+        """Return all of the workspace, with what the options say."""
+        from polydistill.cluster.arguments import require_cluster
+        from polydistill.params import ClusterParams, check
+        from polydistill.workspace import Workspace
+
+        workspace = Workspace.open(self.root)
+        cluster = check(ClusterParams, require_cluster(workspace.params).model_dump() | self._given(more), "cluster")
+        return replace(workspace, params=workspace.params.model_copy(update={"cluster": cluster}))
+
+    def kubeflow(self) -> "Kubeflow":
+        """Return Kubeflow for what needs no other section, and works whatever is wrong with those."""
+        from polydistill.cluster.kubeflow import Kubeflow
+        from polydistill.files import read_yaml
+        from polydistill.params import ClusterParams, check
+
+        file = self.root / "params.yaml"
+        if not file.exists():
+            raise ParamsError(f"{file} is missing; run this in a workspace, or name one with -C")
+        content = read_yaml(file)
+        section = content.get("cluster") if isinstance(content, dict) else None
+        if not isinstance(section, dict):
+            raise ParamsError(f"{file} has no section `cluster`; `polydistill init` writes one into a new workspace")
+        return Kubeflow(check(ClusterParams, section | self._given({}), f"{file}: cluster"))
+
+    def _given(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in {**self.overrides, **more}.items() if value is not None}
 
 
 def _asks_kubeflow(command: Callable[..., None]) -> Callable[..., None]:
     """Take the options that override section `cluster` of params.yaml."""
 
-    @_common
+    @click.option("-C", "--workspace", type=click.Path(path_type=Path), default=".", help="Folder with params.yaml.")
+    @_spoken
     @click.option("--endpoint", metavar="URL", help="In place of cluster.endpoint.")
     @click.option("--namespace", help="In place of cluster.namespace.")
     @click.option("--token-file", type=click.Path(), help="In place of cluster.token_file.")
     @functools.wraps(command)
-    def wrapped(workspace: Any, **arguments: Any) -> None:
+    def wrapped(workspace: Path, **arguments: Any) -> None:
         overrides = {name: arguments.pop(name) for name in ("endpoint", "namespace", "token_file")}
-        command(_with(workspace, overrides), **arguments)
+        command(_Asked(workspace, overrides), **arguments)
 
     return wrapped
 
 
-def _with(workspace: Any, overrides: dict[str, Any]) -> Any:
-    """Return the workspace with settings of section `cluster` that options give."""
-    from dataclasses import replace
+def _together(*checks: Callable[[], Any]) -> list[Any]:
+    """Return what the checks return; what is wrong is told of all of them at once."""
+    returned, problems = [], []
+    for check in checks:
+        try:
+            returned.append(check())
+        except (ParamsError, DataError) as exc:
+            problems.append(str(exc))
+    if problems:
+        raise ParamsError("\n".join(problems))
+    return returned
 
-    from polydistill.cluster.arguments import require_cluster
-    from polydistill.params import ClusterParams, check
 
-    given = {name: value for name, value in overrides.items() if value is not None}
-    section = require_cluster(workspace.params).model_dump() | given
-    cluster = check(ClusterParams, section, "cluster")
-    return replace(workspace, params=workspace.params.model_copy(update={"cluster": cluster}))
+def _say(line: str) -> None:
+    """Print what -q leaves out."""
+    if log.isEnabledFor(logging.INFO):
+        click.echo(line)
+
+
+def _say_id(id: str, line: str) -> None:
+    """Print the line about what was made; with -q the id alone, for a script."""
+    click.echo(line if log.isEnabledFor(logging.INFO) else id)
+
+
+def _require_name(option: str, name: str) -> None:
+    if not name.strip():
+        raise ParamsError(f"{option} is empty; give a name, or leave it out")
 
 
 _cells = click.option("--cell", "cells", multiple=True, metavar="TASK/LANGUAGE", help="Repeatable; all where left out.")
@@ -76,15 +133,15 @@ def compile_pipelines(workspace: Any, name: str | None, output: Path | None) -> 
     for each in (name,) if name else _NAMES:
         file = output or workspace.across("pipelines") / f"{each}.yaml"
         with new_file(file) as partial:
-            partial.write_text(_placed(workspace, each), encoding="utf-8")
+            partial.write_text(_placed(workspace.params, each), encoding="utf-8")
         click.echo(f"{each}\t{file}")
 
 
-def _placed(workspace: Any, name: str) -> str:
+def _placed(params: "Params", name: str) -> str:
     from polydistill.cluster.kubeflow import compiled_pipeline
     from polydistill.cluster.placement import place
 
-    return place(compiled_pipeline(name).read_text(encoding="utf-8"), workspace.params)
+    return place(compiled_pipeline(name).read_text(encoding="utf-8"), params)
 
 
 @click.command()
@@ -97,7 +154,7 @@ def _placed(workspace: Any, name: str) -> str:
 @click.option("--question", help="Of `ablate`: seeds, strategy, filter, source, or a name of your own with --vary.")
 @click.option("--vary", multiple=True, metavar="KEY=VALUE,VALUE", help="Of `ablate`; repeatable.")
 def submit(
-    workspace: Any,
+    asked: _Asked,
     name: str,
     cells: tuple[str, ...],
     revision: str | None,
@@ -112,40 +169,72 @@ def submit(
     """
     if (name == "ablate") != (question is not None) or (vary and name != "ablate"):
         raise ParamsError("`submit ablate` needs --question, and the other pipelines take neither that nor --vary")
-    workspace = _with(workspace, {"revision": revision})
-    kubeflow = _kubeflow(workspace)
-    compiled, arguments = _prepared(workspace, name, cells, question, vary)
+    workspace = asked.workspace(revision=revision)
+    _, kubeflow, prepared = _together(
+        lambda: _require_name("--experiment", experiment),
+        lambda: _kubeflow(workspace),
+        lambda: (
+            _prepared_ablation(workspace, cells, question, vary)
+            if question is not None
+            else _prepared(workspace, name, cells)
+        ),
+    )
     kubeflow.check()
-    version = kubeflow.ensure_version(name, compiled)
-    run = kubeflow.start(version, arguments, f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", experiment)
-    click.echo(f"pipeline {name}, version {version.name}{' (new)' if version.is_new else ''}")
-    click.echo(f"run {run}")
-    click.echo(f"page {kubeflow.page_of(run)}")
+    if prepared.size:
+        _say(prepared.size)
+    version = kubeflow.ensure_version(name, prepared.compiled)
+    run = kubeflow.start(version, prepared.arguments, f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC", experiment)
+    _say(f"pipeline {name}, version {version.name}{' (new)' if version.is_new else ''}")
+    _say_id(run, f"run {run}")
+    _say(f"page {kubeflow.page_of(run)}")
     if wait:
         _wait(kubeflow, run)
 
 
-def _prepared(
-    workspace: Any, name: str, cells: Sequence[str], question: str | None = None, vary: Sequence[str] = ()
-) -> tuple[str, dict[str, Any]]:
+class _Prepared(NamedTuple):
+    """What is uploaded and started; `size`: how much it is to do, where that is not plain."""
+
+    compiled: str
+    arguments: dict[str, Any]
+    size: str = ""
+
+
+def _prepared(workspace: "Workspace", name: str, cells: Sequence[str], *, scheduled: bool = False) -> _Prepared:
     """Return a pipeline and its arguments, once all that can be checked without Kubeflow is."""
-    from polydistill.ablate.variants import read_vary, variants_of
-    from polydistill.cluster.arguments import ablate_arguments, chain_arguments, require_cluster
+    from polydistill.cluster.arguments import chain_arguments, require_cluster
     from polydistill.cluster.kubeflow import check_arguments
     from polydistill.cluster.preflight import check_run
 
     chosen = workspace.cells(cells)
     params = workspace.params.model_copy(update={"cells": [cell.name for cell in chosen]})
-    check_run(name, params, chosen)
+    check_run(name, params, chosen, scheduled=scheduled)
     cluster = require_cluster(params)
-    where = (str(cluster.repository), cluster.revision)
-    if question is None:
-        arguments = chain_arguments(params, *where)
-    else:
-        arguments = ablate_arguments(params, variants_of(question, read_vary(vary)), *where)
-    compiled = _placed(workspace, name)
+    arguments = chain_arguments(params, str(cluster.repository), cluster.revision)
+    compiled = _placed(params, name)
     check_arguments(name, compiled, arguments)
-    return compiled, arguments
+    return _Prepared(compiled, arguments)
+
+
+def _prepared_ablation(workspace: "Workspace", cells: Sequence[str], question: str, vary: Sequence[str]) -> _Prepared:
+    """Return the same for `ablate`, whose pods get what any of the variants needs."""
+    from polydistill.ablate.variants import read_vary, variants_of
+    from polydistill.cluster.arguments import ablate_arguments, require_cluster
+    from polydistill.cluster.kubeflow import check_arguments
+    from polydistill.cluster.preflight import check_run
+    from polydistill.cluster.variants import each_of, for_all, told_size
+    from polydistill.workspace import Cell
+
+    params = workspace.params.model_copy(update={"cells": [cell.name for cell in workspace.cells(cells)]})
+    variants = variants_of(question, read_vary(vary))
+    each = each_of(params, variants)
+    names = dict.fromkeys(name for of in each for name in of.cells)
+    chosen = [Cell(workspace.root, *name.split("/")) for name in names]
+    shared, _ = _together(lambda: for_all(each), lambda: check_run("ablate", params, chosen, variants=each))
+    cluster = require_cluster(params)
+    arguments = ablate_arguments(params, variants, str(cluster.repository), cluster.revision)
+    compiled = _placed(shared, "ablate")
+    check_arguments("ablate", compiled, arguments)
+    return _Prepared(compiled, arguments, f"ablate {question}: {told_size(each)}")
 
 
 def _kubeflow(workspace: "Workspace") -> "Kubeflow":
@@ -163,7 +252,7 @@ def _wait(kubeflow: "Kubeflow", run: str) -> None:
     except KeyboardInterrupt:
         click.echo(f"interrupted; the run goes on: `polydistill pipeline status {run}`", err=True)
         sys.exit(130)
-    click.echo(f"{ended.state.lower()} after {between(ended.created, ended.ended)}")
+    _say(f"{ended.state.lower()} after {between(ended.created, ended.ended)}")
 
 
 @click.command()
@@ -177,14 +266,14 @@ def _wait(kubeflow: "Kubeflow", run: str) -> None:
     show_default=True,
     help="Zone in which Kubeflow reads all cron lines: CRON_SCHEDULE_TIMEZONE of its scheduled-workflow controller.",
 )
-@click.option("--paused", is_flag=True, help="Have it there, but start nothing.")
+@click.option("--paused", is_flag=True, help="Have it there, but start nothing; without --cron: pause what is there.")
 @click.option("--name", help="Of the schedule.  [default: polydistill-PIPELINE]")
 @click.option("--remove", is_flag=True, help="Delete it.")
 @_cells
 @_revision
 @_experiment
 def schedule(
-    workspace: Any,
+    asked: _Asked,
     pipeline: str,
     cron: str | None,
     time_zone: str,
@@ -198,32 +287,33 @@ def schedule(
 ) -> None:
     """Have a pipeline started by the clock.
 
-    There is one schedule of a name: the same command again changes nothing, another one replaces it. Runs that were
-    missed are not made up for, and none starts while one goes on.
+    There is one schedule of a name: the same command again changes nothing, another one replaces it. It starts
+    params.yaml as it is now. Runs that were missed are not made up for, and none starts while one goes on.
     """
-    from polydistill.cluster.schedule import put_schedule, remove_schedule
-
-    name = name or f"polydistill-{pipeline}"
-    if remove == (cron is not None):
-        raise ParamsError("give --cron, such as --cron '0 3 * * 1', or --remove")
+    name = f"polydistill-{pipeline}" if name is None else name
+    if (remove and (paused or cron is not None)) or not (remove or paused or cron is not None):
+        raise ParamsError(
+            "give --cron, such as --cron '0 3 * * 1', or --remove, or --paused alone for the one that is there"
+        )
+    _require_name("--name", name)
     if cron is None:
-        kubeflow = _kubeflow(workspace)
-        kubeflow.check()
-        remove_schedule(kubeflow, name)
-        click.echo(f"removed schedule {name}")
+        _change_schedule(asked.kubeflow(), name, remove)
         return
 
     from polydistill.cluster.cron import Schedule, read_all_in, read_zone
     from polydistill.cluster.kubeflow import Recurring
-    from polydistill.cluster.schedule import describe
+    from polydistill.cluster.schedule import describe, put_schedule
 
     now = datetime.now(UTC)
-    planned = Schedule.plan(cron, read_zone(time_zone), read_zone(server_time_zone), now)
-    workspace = _with(workspace, {"revision": revision})
-    kubeflow = _kubeflow(workspace)
-    compiled, arguments = _prepared(workspace, pipeline, cells)
+    workspace = asked.workspace(revision=revision)
+    _, planned, kubeflow, prepared = _together(
+        lambda: _require_name("--experiment", experiment),
+        lambda: Schedule.plan(cron, read_zone(time_zone), read_zone(server_time_zone), now),
+        lambda: _kubeflow(workspace),
+        lambda: _prepared(workspace, pipeline, cells, scheduled=True),
+    )
     kubeflow.check()
-    version = kubeflow.ensure_version(pipeline, compiled)
+    version = kubeflow.ensure_version(pipeline, prepared.compiled)
     wanted = Recurring(
         id="",
         name=name,
@@ -233,15 +323,24 @@ def schedule(
         no_catchup=True,
         max_concurrency=1,
         version_id=version.version_id,
-        arguments=arguments,
+        arguments=prepared.arguments,
         experiment_id=kubeflow.ensure_experiment(experiment),
-        service_account=workspace.params.cluster.service_account,
+        service_account=kubeflow.service_account,
     )
     kept, done = put_schedule(kubeflow, wanted, version)
-    click.echo(f"schedule {name} ({kept.id}): {done}, {'active' if kept.is_enabled else 'paused'}")
-    click.echo(f"`{cron}` of {time_zone}; Kubeflow has `{kept.cron}` and reads it in {server_time_zone}")
-    for at in planned.next_times(now, 3):
-        click.echo(f"next {_in_zones(at, planned.zone)}")
+    _say_id(kept.id, f"schedule {name} ({kept.id}): {done}, {'active' if kept.is_enabled else 'paused'}")
+    _say("it starts params.yaml as it is now; after a change of it give this command again")
+    _say(f"`{cron}` of {time_zone}; Kubeflow has `{kept.cron}` and reads it in {server_time_zone}")
+    next_times = planned.next_times(now, 3)
+    for at in next_times:
+        _say(f"next {_in_zones(at, planned.zone)}")
+    gap = min((later - at for at, later in itertools.pairwise(next_times)), default=_OFTEN)
+    if gap < _OFTEN:
+        log.warning(
+            "it starts every %d minutes, so there is nearly always a run, and its GPUs are never given back; is that "
+            "meant? `0 3 * * 1` is once a week",
+            gap // timedelta(minutes=1),
+        )
     surprises = planned.surprises(now)
     for told in surprises:
         log.warning("%s", told)
@@ -253,6 +352,18 @@ def schedule(
         )
 
 
+def _change_schedule(kubeflow: "Kubeflow", name: str, remove: bool) -> None:
+    from polydistill.cluster.schedule import pause_schedule, remove_schedule
+
+    kubeflow.check()
+    if remove:
+        remove_schedule(kubeflow, name)
+        _say(f"removed schedule {name}")
+        return
+    for kept in pause_schedule(kubeflow, name):
+        _say(f"schedule {name} ({kept.id}): paused")
+
+
 def _in_zones(at: datetime, zone: Any) -> str:
     in_utc = f"{at:%a %Y-%m-%d %H:%M} UTC"
     return in_utc if zone.key == "UTC" else f"{at.astimezone(zone):%a %Y-%m-%d %H:%M} {zone.key} = {in_utc}"
@@ -262,21 +373,25 @@ def _in_zones(at: datetime, zone: Any) -> str:
 @_asks_kubeflow
 @click.argument("run", required=False)
 @click.option("-n", "--last", type=click.IntRange(1, 100), default=10, show_default=True, help="Runs to list.")
-def status(workspace: Any, run: str | None, last: int) -> None:
+def status(asked: _Asked, run: str | None, last: int) -> None:
     """List the last runs and all schedules, or show one run.
 
-    RUN is the id of a run.
+    RUN is the id of a run, or its beginning.
     """
-    kubeflow = _kubeflow(workspace)
+    kubeflow = asked.kubeflow()
     kubeflow.check()
     if run is not None:
-        _show(kubeflow, kubeflow.run(run))
+        _show(kubeflow, kubeflow.run(kubeflow.full_id(run)))
         return
     runs, schedules = kubeflow.runs(last), kubeflow.schedules()
     if not runs and not schedules:
         click.echo("no runs, and no schedules")
+    if runs:
+        click.echo("run\tstate\ttook\tname\terror")
     for each in runs:
         click.echo("\t".join((each.id, each.state.lower(), _took(each), each.name, each.error)).rstrip())
+    if schedules:
+        click.echo("schedule\tstate\tnext\tcron\tname")
     for recurring in schedules:
         click.echo("\t".join((recurring.id, *_about(recurring))))
 
@@ -284,13 +399,17 @@ def status(workspace: Any, run: str | None, last: int) -> None:
 def _show(kubeflow: "Kubeflow", run: "Run") -> None:
     from polydistill.cluster.following import by_step, failures
 
-    click.echo(f"{run.id}\t{run.state.lower()}\t{_took(run)}\t{run.name}")
+    click.echo(f"run\tstate\ttook\tname\n{run.id}\t{run.state.lower()}\t{_took(run)}\t{run.name}")
+    if run.tasks:
+        click.echo("step\tstate\ttook")
     for step, states, span in by_step(run.tasks):
         click.echo(f"{step}\t{states}\t{span}".rstrip())
-    if run.has_ended and run.state not in ("SUCCEEDED", "SKIPPED"):
-        for line in failures(kubeflow, run):
-            click.echo(line)
-    click.echo(f"page {kubeflow.page_of(run.id)}")
+    page = kubeflow.page_of(run.id)
+    told = failures(kubeflow, run) if run.has_ended and run.state not in ("SUCCEEDED", "SKIPPED") else []
+    for line in told:
+        click.echo(line)
+    if not any(page in line for line in told):
+        click.echo(f"page {page}")
 
 
 def _took(run: "Run") -> str:
@@ -299,19 +418,18 @@ def _took(run: "Run") -> str:
     return between(run.created, run.ended)
 
 
-def _about(recurring: "Recurring") -> tuple[str, str, str]:
+def _about(recurring: "Recurring") -> tuple[str, str, str, str]:
+    """Return the state of a schedule, when it starts next, its cron line, and its name."""
     from polydistill.cluster.schedule import next_start, read_description
 
     at, described = next_start(recurring, datetime.now(UTC)), read_description(recurring.description)
+    cron = f"`{described.line}` of {described.zone.key}" if described else f"`{recurring.cron}` as Kubeflow has it"
     if not recurring.is_enabled:
-        return ("paused", "", recurring.name)
+        return ("paused", "", cron, recurring.name)
     if at is None:
-        return ("active", f"`{recurring.cron}`", recurring.name)
-    return (
-        "active",
-        f"next {_in_zones(at, described.zone) if described else f'{at:%a %Y-%m-%d %H:%M} UTC'}",
-        recurring.name,
-    )
+        return ("active", "", cron, recurring.name)
+    told = _in_zones(at, described.zone) if described else f"{at:%a %Y-%m-%d %H:%M} UTC"
+    return ("active", told, cron, recurring.name)
 
 
 COMMANDS = {"compile": compile_pipelines, "submit": submit, "schedule": schedule, "status": status}

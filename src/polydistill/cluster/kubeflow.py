@@ -192,6 +192,11 @@ class Kubeflow:
         self._recurring = api.RecurringRunServiceApi(self._client)
         self._namespace: dict[str, str] = {}
 
+    @property
+    def service_account(self) -> str | None:
+        """The account of the runs, None for Kubeflow's own."""
+        return self._params.service_account
+
     def _read_token(self, configuration: Any) -> None:
         file = Path(self._params.token_file or "").expanduser()
         if not file.exists():
@@ -325,6 +330,17 @@ class Kubeflow:
         details = (found.run_details and found.run_details.task_details) or []
         return _run(found, tuple(task for detail in details if (task := _task(detail, steps))))
 
+    def full_id(self, start: str) -> str:
+        """Return the id of the run, among the last ones, whose id starts so; what is given where none does.
+
+        Raises:
+            ParamsError: If several do.
+        """
+        found = [run.id for run in self.runs(_PAGE) if run.id.startswith(start)]
+        if len(found) > 1 and start not in found:
+            raise ParamsError(f"{start} is the beginning of {len(found)} runs: {', '.join(found)}; give more of the id")
+        return found[0] if len(found) == 1 else start
+
     def _steps(self, run: Any) -> set[str]:
         """Return the names of the tasks that run a step; the details list also what Kubeflow itself does around it."""
         spec, reference = run.pipeline_spec, run.pipeline_version_reference
@@ -451,7 +467,7 @@ class Kubeflow:
 
     def _no_api(self) -> PolydistillError:
         return ParamsError(
-            f"{self.endpoint} has no API of Kubeflow Pipelines 2 (404); is there more in it than the host and the port? "
+            f"{self.endpoint} has no API of Kubeflow Pipelines 2 (404); the endpoint ends with the port. "
             f"See what it forwards to, or `{FORWARD}`"
         )
 

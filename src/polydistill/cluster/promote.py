@@ -3,6 +3,8 @@
 Everything is uploaded under its digest first; then registry.json is swapped, which is all that a promotion changes. So
 whoever is ended before has promoted nothing, whoever tries again uploads nothing twice, and of two who promote at once
 the later one takes in what the earlier one did. What was promoted before stays in the store, to go back to.
+
+Where nothing won, the bento that is promoted already is passed on, so that a roll-out that failed is made up for.
 """
 
 import logging
@@ -24,6 +26,7 @@ from polydistill.cluster.registry import (
     Data,
     Decision,
     Kept,
+    Lost,
     Promotion,
     Registry,
     read_registry,
@@ -72,7 +75,7 @@ def run_promote(
 
     Returns:
         promoted.json: which cells were promoted and which were not, with the reasons, and the bento (url, digest,
-        version) to roll out; {} where nothing was promoted.
+        version) to roll out: that of the run's promotion, else the one that is promoted already; {} where none is.
 
     Raises:
         PolydistillError: If the store does not answer, or others promote without end.
@@ -82,18 +85,22 @@ def run_promote(
     records = {file.parent.relative_to(challenges).as_posix(): read_json(file) for file in files}
     won = {cell: record for cell, record in records.items() if record["promoted"]}
     done: Promotion | None = None
+    stands: Registry | Promotion = Registry()
     if store_url is None:
         why = "no store is set (cluster.store), so nothing is promoted; the bento of the run stands by itself"
-    elif not won:
-        why = "no challenger won, so the champions stay"
     else:
-        done = _promote(open_store(store_url), run, bento, victors, cards, won, champions, rebuild)
-        why = "" if done else _TAKEN
+        store = open_store(store_url)
+        if won:
+            done = _promote(store, run, bento, victors, cards, won, champions, rebuild)
+        lost = {cell: record for cell, record in records.items() if cell not in won}
+        registry = _remember(store, run, lost, champions)
+        stands = done or registry
+        why = "" if done else _TAKEN if won else "no challenger won, so the champions stay"
     cells = done.cells if done else {}
     content = {
         "schema_version": 1,
         "run": run,
-        "serial": done.serial if done else None,
+        "serial": stands.serial if stands.bento else None,
         "reason": why,
         "promoted": {cell: decision.model_dump(mode="json") for cell, decision in cells.items()},
         "not_promoted": {
@@ -101,7 +108,7 @@ def run_promote(
             for cell, record in records.items()
             if cell not in cells
         },
-        "bento": done.bento.model_dump(include={"url", "digest", "version"}) if done else {},
+        "bento": stands.bento.model_dump(include={"url", "digest", "version"}) if stands.bento else {},
     }
     with new_folder(promoted) as folder:
         write_json(folder / "promoted.json", content)
@@ -170,7 +177,28 @@ def _promote(
             if store.swap(REGISTRY, after.to_bytes(), version):
                 return after.history[0]
             log.info("another run has promoted meanwhile; its winners are taken in")
-    raise PolydistillError(f"{store.url}: other runs promoted {MOST_TRIES} times meanwhile; run this step again")
+    raise _overtaken(store)
+
+
+def _remember(store: Store, run: str, lost: Mapping[str, Any], champions: Path) -> Registry:
+    """Note which challengers lost, so that the same data do not fall due at once again; return the registry."""
+    base = read_champions(champions).champions
+    for _ in range(MOST_TRIES):
+        registry, version = read_registry(store)
+        notes = {
+            cell: Lost(run=run, at=_now(), data=_data(record).digest)
+            for cell, record in lost.items()
+            if registry.champions.get(cell) == base.get(cell)
+            and not (cell in registry.lost and registry.lost[cell].run == run)
+        }
+        after = registry.model_copy(update={"lost": registry.lost | notes})
+        if not notes or store.swap(REGISTRY, after.to_bytes(), version):
+            return after
+    raise _overtaken(store)
+
+
+def _overtaken(store: Store) -> PolydistillError:
+    return PolydistillError(f"{store.url}: other runs promoted {MOST_TRIES} times meanwhile; run this step again")
 
 
 def _may_take(ours: Champion, then: Champion | None, now: Champion | None) -> bool:
@@ -282,6 +310,7 @@ def _after(
         serial=serial,
         bento=bento,
         champions=registry.champions | promoted,
+        lost={cell: of for cell, of in registry.lost.items() if cell not in promoted},
         history=[promotion, *registry.history][:MOST_HISTORY],
     )
 

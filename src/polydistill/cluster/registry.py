@@ -62,6 +62,14 @@ class Champion(_Entry):
     promoted_at: AwareDatetime
 
 
+class Lost(_Entry):
+    """The last challenger that did not take a cell from its champion."""
+
+    run: str
+    at: AwareDatetime
+    data: Digest = Field(description="Digest of what its data were; on the same, another can hardly do better.")
+
+
 class Decision(_Entry):
     """Why a winner took a cell."""
 
@@ -93,6 +101,7 @@ class Registry(_Entry):
     serial: int = Field(default=0, ge=0, description="Grows by one with each promotion.")
     bento: Bento | None = None
     champions: dict[str, Champion] = Field(default={}, description="By cell, task/language.")
+    lost: dict[str, Lost] = Field(default={}, description="By cell; gone with the next promotion there.")
     history: list[Promotion] = Field(default=[], description="The latest first.")
 
     def promotion_of(self, run: str) -> Promotion | None:

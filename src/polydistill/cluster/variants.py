@@ -43,3 +43,14 @@ def for_all(each: Sequence[Params]) -> Params:
     heaviest = next((of.teacher for of in each if of.teacher.kind == "vllm"), first.teacher)
     train = first.train.model_copy(update={"students": students})
     return first.model_copy(update={"train": train, "teacher": heaviest})
+
+
+def told_size(each: Sequence[Params]) -> str:
+    """Return how much the variants are to train."""
+    runs = sum(len(of.cells) for of in each)
+    cells = len({cell for of in each for cell in of.cells})
+    trainings = sum(
+        len(of.cells) * len(of.train.students) * len(of.train.sources) * len(of.train.sizes) * of.train.runs
+        for of in each
+    )
+    return f"{len(each)} variants in {cells} cells, {runs} chains of steps with at most {trainings} trainings"

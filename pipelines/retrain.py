@@ -70,7 +70,13 @@ def retrain(
     let_go = teacher_down(run=RUN, cluster=cluster)
     with dsl.ExitHandler(let_go):
         champions = champions_step(cluster=cluster)
-        due = due_step(cluster=cluster, cells=cells, champions=champions.outputs["champions"])
+        due = due_step(
+            cluster=cluster,
+            cells=cells,
+            champions=champions.outputs["champions"],
+            repository=repository,
+            revision=revision,
+        )
         with dsl.If(due.outputs["Output"] != "", name="any-due"):
             fetched = fetch_step(repository=repository, revision=revision, cells=cells, only=due.outputs["Output"])
             ready = teacher_up(run=RUN, cluster=cluster).after(fetched)

@@ -16,7 +16,7 @@ from typing import Any
 from polydistill.classifier import winner_cells
 from polydistill.cluster.champions import run_champions
 from polydistill.cluster.promote import run_promote
-from polydistill.cluster.registry import REGISTRY, Champion, Data, Kept, Registry
+from polydistill.cluster.registry import REGISTRY, Champion, Data, Kept, Lost, Registry
 from polydistill.cluster.store import Store
 from polydistill.files import digest, read_json, write_json
 from winners import build_winner
@@ -52,10 +52,11 @@ def champion(promoted_at: datetime = MAY, of: Data | None = None, digest: str = 
     )
 
 
-def write_champions(folder: Path, champions: Mapping[str, Champion]) -> Path:
+def write_champions(folder: Path, champions: Mapping[str, Champion], lost: Mapping[str, Lost] | None = None) -> Path:
     """Write the registry of a folder of champions."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / REGISTRY).write_bytes(Registry(serial=1, champions=dict(champions)).to_bytes())
+    registry = Registry(serial=1, champions=dict(champions), lost=dict(lost or {}))
+    (folder / REGISTRY).write_bytes(registry.to_bytes())
     return folder
 
 

@@ -25,7 +25,7 @@ def challenge(
     Args:
         cell: The cell, task/language.
         cluster: Section `cluster` of params.yaml.
-        champions: The champion of each cell.
+        champions: What `champions` wrote: its `registry`, by which the champion of this cell is fetched, or all.
         prepared: What `prepare` wrote.
         winner: The winner of this run.
         card: Its card.
@@ -40,22 +40,25 @@ def challenge(
     from pathlib import Path
 
     from polydistill.cluster.challenge import run_challenge
+    from polydistill.cluster.champions import champion_of
     from polydistill.files import read_json
     from polydistill.params import ClusterParams, check_struct
 
     fetched = read_json(Path(data.path, "fetch.json"))
-    run_challenge(
-        cell,
-        Path(champions.path),
-        Path(prepared.path),
-        Path(winner.path),
-        Path(card.path),
-        {"commit": fetched["commit"], "committed_at": fetched["committed_at"], "digest": fetched["cells"][cell]},
-        check_struct(ClusterParams, cluster, "cluster").retrain,
-        Path(challenged.path),
-        Path(victor.path),
-        Path(victor_card.path),
-    )
+    settings = check_struct(ClusterParams, cluster, "cluster")
+    with champion_of(cell, Path(champions.path), settings.store) as of_cell:
+        run_challenge(
+            cell,
+            of_cell,
+            Path(prepared.path),
+            Path(winner.path),
+            Path(card.path),
+            {"commit": fetched["commit"], "committed_at": fetched["committed_at"], "digest": fetched["cells"][cell]},
+            settings.retrain,
+            Path(challenged.path),
+            Path(victor.path),
+            Path(victor_card.path),
+        )
     record = read_json(Path(challenged.path, "challenge.json"))
     metrics.log_metric("promoted", int(record["promoted"]))
     for side in ("challenger", "champion"):

@@ -11,9 +11,10 @@ def teacher_up(run: str, cluster: dict) -> None:
         run: Id of the run.
         cluster: Section `cluster` of params.yaml; where its `teacher` is null there is nothing to do.
     """
+    from polydistill.cluster.placement import placements
     from polydistill.cluster.teacher import run_teacher_up
     from polydistill.params import ClusterParams, check_struct
 
-    teacher = check_struct(ClusterParams, cluster, "cluster").teacher
-    if teacher:
-        run_teacher_up(teacher, run)
+    settings = check_struct(ClusterParams, cluster, "cluster")
+    if settings.teacher:
+        run_teacher_up(settings.teacher, run, sum(of.timeout_s for of in placements(settings)))

@@ -621,7 +621,8 @@ class TeacherOnDemandParams(Section):
     replicas: int = Field(ge=1, le=64, description="Pods while at least one run holds it.")
     ready_within_s: int = Field(ge=60, description="Seconds from asking for it until it must be ready.")
     hold_within_s: int = Field(
-        ge=600, description="Seconds after which a run that has not let go of it counts as dead."
+        ge=600,
+        description="Seconds after which a run that has not let go of it counts as dead: more than a run may take.",
     )
 
     @model_validator(mode="after")

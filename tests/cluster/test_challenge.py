@@ -1,3 +1,4 @@
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from kfp import dsl
 from build import build_prepared
 from components.challenge.component import challenge as challenge_component
 from polydistill.cluster.challenge import BETTER, EQUAL, NEWER, WORSE, newer_data, rule, run_challenge
-from polydistill.cluster.registry import Data
+from polydistill.cluster.registry import Data, Kept
+from polydistill.cluster.store import open_store
 from polydistill.errors import DataError, MissingExtraError
 from polydistill.files import digest, read_json, write_json
 from polydistill.params import RetrainParams, load_params, to_struct
@@ -17,6 +19,7 @@ from promotions import JUNE, MAY, SWAPPED, TEXTS, champion, data, new_winner, wr
 
 PARAMS = RetrainParams(max_age_days=90, confidence=0.95)
 CELL = "demo/sl"
+KINDS = ("winner", "card")
 
 
 class Challenge:
@@ -133,6 +136,7 @@ def test_a_better_challenger_is_promoted_and_all_is_told(tmp_path: Path) -> None
     page = (tmp_path / "challenged/challenge.md").read_text()
     assert page.startswith("# demo/sl: the challenger is promoted")
     assert "| champion | linear | 0.000 | cccccccccccc |" in page
+    assert "The challenger was chosen by these texts among the students of its run, which favours it a little." in page
 
 
 def test_a_worse_challenger_is_not_promoted_on_newer_data_either(tmp_path: Path) -> None:
@@ -274,12 +278,22 @@ def test_the_same_challenge_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (digest(tmp_path / "challenged"), digest(tmp_path / "victor")) == before
 
 
-def test_the_component_reads_where_the_data_came_from_and_shows_scores(tmp_path: Path) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_component_fetches_the_champion_shows_scores_and_whence_the_data_came(
+    tmp_path: Path, store_url: str, alone: bool
+) -> None:
     challenge = Challenge(tmp_path).against(SWAPPED)
+    if alone:  # with the registry, the champion itself is in the store; one of another cell is not
+        store, there = open_store(store_url), challenge.champions / CELL
+        winner, card = (Kept(path=path, digest=sha) for path, sha in (store.upload_folder(there / k, k) for k in KINDS))
+        kept = champion().model_copy(update={"winner": winner, "card": card})
+        shutil.rmtree(challenge.champions)
+        write_champions(challenge.champions, {CELL: kept, "demo/sw": champion()})
     fetched = {"commit": "d" * 40, "committed_at": JUNE.isoformat(), "cells": {CELL: "b" * 64, "demo/sw": "c" * 64}}
     write_json(tmp_path / "data/fetch.json", fetched)
     cluster = load_params(Path(__file__).parents[2] / "params.yaml").cluster
     assert cluster is not None
+    cluster = cluster.model_copy(update={"store": store_url if alone else None})
     folders = {
         name: dsl.Artifact(uri=str(tmp_path / name))
         for name in ("champions", "prepared", "data", "challenged", "victor", "victor_card", "summary")

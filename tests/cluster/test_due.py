@@ -1,15 +1,20 @@
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from kfp import dsl
 
+from components.due.component import due as due_component
 from polydistill.cluster.due import VERDICT, run_due
+from polydistill.cluster.fetch import cell_digest
+from polydistill.cluster.registry import Lost
 from polydistill.cluster.store import open_store
 from polydistill.errors import DataError
 from polydistill.files import read_json, write_json
-from polydistill.params import RetrainParams
+from polydistill.params import RetrainParams, load_params, to_struct
 from promotions import champion, write_champions
 
 PARAMS = RetrainParams(max_age_days=90, confidence=0.95)
@@ -88,6 +93,86 @@ def test_a_champion_that_is_damaged_is_due(tmp_path: Path) -> None:
 def test_champions_of_cells_that_are_no_longer_run_are_not_due(tmp_path: Path) -> None:
     champions = write_champions(tmp_path / "champions", {"clinic/az": champion(NOW - timedelta(days=500))})
     assert run_due(champions, None, ["clinic/sl"], PARAMS, tmp_path / "due") == ["clinic/sl"]
+
+
+OLD = champion(NOW - timedelta(days=200))
+
+
+def lost(days_ago: int) -> Lost:
+    """Return a challenger that lost, on the data "a"."""
+    return Lost(run="spring", at=NOW - timedelta(days=days_ago), data="a" * 64)
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "digest", "max_age_days", "waits"),
+    [
+        pytest.param(7, "a", 90, True, id="the same data"),
+        pytest.param(7, "b", 90, False, id="other data"),
+        pytest.param(91, "a", 90, False, id="the same data, after max_age_days"),
+        pytest.param(91, "a", None, True, id="the same data, where age does not matter"),
+    ],
+)
+def test_a_cell_whose_challenger_lost_waits_for_other_data(
+    tmp_path: Path, store_url: str, days_ago: int, digest: str, max_age_days: int | None, waits: bool
+) -> None:
+    write_verdict(store_url, YESTERDAY, {"clinic/sl": True})
+    champions = write_champions(tmp_path / "champions", {"clinic/sl": OLD}, {"clinic/sl": lost(days_ago)})
+    params = PARAMS.model_copy(update={"max_age_days": max_age_days})
+    found = run_due(
+        champions, store_url, ["clinic/sl"], params, tmp_path / "due", lambda cells: dict.fromkeys(cells, digest * 64)
+    )
+    assert found == ([] if waits else ["clinic/sl"])
+    told = read_json(tmp_path / "due" / "due.json")
+    assert list(told["waiting"]) == told["not_due"] == (["clinic/sl"] if waits else [])
+
+
+def test_why_a_cell_waits_is_told(tmp_path: Path) -> None:
+    cells = {"clinic/sl": OLD, "clinic/sw": OLD}
+    champions = write_champions(tmp_path / "champions", cells, {"clinic/sl": lost(7)})
+    asked: list[str] = []
+
+    def digests(of: Sequence[str]) -> dict[str, str]:
+        asked.extend(of)
+        return {"clinic/sl": "a" * 64}
+
+    assert run_due(champions, None, list(cells), PARAMS, tmp_path / "due", digests) == ["clinic/sw"]
+    assert asked == ["clinic/sl"]
+    page = (tmp_path / "due" / "due.md").read_text()
+    assert "# 1 of 2 cells are due" in page
+    assert (
+        "| clinic/sl | its champion is 200 days old, more than max_age_days 90; but the challenger of "
+        f"{lost(7).at:%Y-%m-%d} lost, and its data are those of today; it waits for others or until max_age_days 90 "
+        "have passed |"
+    ) in page
+
+
+def test_a_champion_that_is_damaged_waits_for_nothing(tmp_path: Path) -> None:
+    champions = write_champions(tmp_path / "champions", {"clinic/sl": OLD}, {"clinic/sl": lost(7)})
+    write_json(champions / "clinic/sl/damaged.json", {"schema_version": 1, "reason": "winners/1.tar is missing"})
+    same = lambda cells: dict.fromkeys(cells, "a" * 64)  # noqa: E731
+    assert run_due(champions, None, ["clinic/sl"], PARAMS, tmp_path / "due", same) == ["clinic/sl"]
+
+
+def test_the_component_looks_at_the_data_of_today(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    cluster = load_params(root / "params.yaml").cluster
+    assert cluster is not None
+    workspace = tmp_path / "workspace"
+    shutil.copytree(root / "data/clinic/sl", workspace / "data/clinic/sl")
+    shutil.copy(root / "data/clinic/task.yaml", workspace / "data/clinic")
+    today = Lost(run="spring", at=YESTERDAY, data=cell_digest(workspace / "data", "clinic/sl"))
+    write_champions(tmp_path / "champions", {"clinic/sl": OLD}, {"clinic/sl": today})
+    folders = {name: dsl.Artifact(uri=str(tmp_path / name)) for name in ("champions", "due", "summary")}
+
+    def found() -> str:
+        return due_component.python_func(
+            to_struct(cluster), ["clinic/sl"], **folders, repository=str(workspace), revision=""
+        )
+
+    assert found() == ""
+    with (workspace / "data/clinic/sl/seeds.csv").open("a") as seeds:
+        seeds.write("Kdaj imate prost termin?,appointment\n")
+    assert found() == "clinic/sl"
 
 
 def test_what_is_due_is_told_in_a_table(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from polydistill.cluster.kubeflow import (
     compiled_pipeline,
     version_name,
 )
-from polydistill.cluster.schedule import next_start, put_schedule, remove_schedule
+from polydistill.cluster.schedule import next_start, pause_schedule, put_schedule, remove_schedule
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.params import ClusterParams, check, load_params
 from spaces import settings
@@ -138,6 +138,12 @@ def test_arguments_that_a_pipeline_does_not_take_are_refused(change: dict[str, A
         check_arguments("distill", PIPELINE, ARGUMENTS | change)
 
 
+def test_arguments_that_no_process_could_take_are_refused() -> None:
+    check_arguments("distill", PIPELINE, {**ARGUMENTS, "cells": ["demo/sl"] * 8_000})
+    with pytest.raises(ParamsError, match="arguments take 128 KiB, .* 120; name fewer cells with --cell"):
+        check_arguments("distill", PIPELINE, {**ARGUMENTS, "cells": ["demo/sl"] * 12_000})
+
+
 def test_a_missing_argument_is_refused_and_one_with_a_default_is_not() -> None:
     check_arguments("distill", PIPELINE, ARGUMENTS)
     with pytest.raises(ParamsError, match="needs the parameter `cluster`"):
@@ -228,6 +234,37 @@ def test_the_service_account_of_params_yaml_runs_it(server: KubeflowServer) -> N
     kubeflow.start(kubeflow.ensure_version("distill", PIPELINE), ARGUMENTS, "run", "texts")
     (run,) = server.runs.values()
     assert run["service_account"] == "polydistill-runner"
+
+
+def test_an_experiment_that_another_makes_at_the_same_time_is_taken(
+    server: KubeflowServer, kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = kubeflow.ensure_experiment("texts")
+    look, looks = server.list_experiments, []
+
+    def blind_at_first(*arguments: Any, **more: Any) -> Any:
+        looks.append(1)
+        return {} if len(looks) == 1 else look(*arguments, **more)
+
+    monkeypatch.setattr(server, "list_experiments", blind_at_first)
+    assert kubeflow.ensure_experiment("texts") == first and len(server.experiments) == 1
+
+
+def test_an_archived_experiment_is_refused(server: KubeflowServer, kubeflow: Kubeflow) -> None:
+    server.experiments[kubeflow.ensure_experiment("texts")]["storage_state"] = "ARCHIVED"
+    with pytest.raises(ParamsError, match="experiment texts is archived, .* another with --experiment"):
+        kubeflow.ensure_experiment("texts")
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(
+    server: KubeflowServer, kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = started(kubeflow)
+    assert kubeflow.full_id(id[:8]) == id and kubeflow.full_id("nosuch") == "nosuch"
+    server.runs[f"{id[:8]}-2"] = {**server.runs[id], "run_id": f"{id[:8]}-2"}
+    assert kubeflow.full_id(id) == id
+    with pytest.raises(ParamsError, match=f"{id[:8]} is the beginning of 2 runs: .*; give more of the id"):
+        kubeflow.full_id(id[:8])
 
 
 def started(kubeflow: Kubeflow) -> str:
@@ -336,7 +373,7 @@ def test_another_schedule_of_that_name_takes_its_place(server: KubeflowServer, k
     version = kubeflow.ensure_version("distill", PIPELINE)
     before, _ = put_schedule(kubeflow, weekly(version, kubeflow), version)
     after, done = put_schedule(kubeflow, weekly(version, kubeflow, cron="0 0 4 * * *"), version)
-    assert done == "changed" and after.id != before.id and list(server.recurring) == [after.id]
+    assert done == "changed (cron)" and after.id != before.id and list(server.recurring) == [after.id]
 
 
 def test_a_pause_is_changed_in_place(server: KubeflowServer, kubeflow: Kubeflow) -> None:
@@ -392,6 +429,25 @@ def test_a_schedule_of_somebody_else_is_left_alone(server: KubeflowServer, kubef
     assert len(server.recurring) == 1
 
 
+def test_what_changes_is_told_by_the_section(kubeflow: Kubeflow) -> None:
+    version = kubeflow.ensure_version("distill", PIPELINE)
+    put_schedule(kubeflow, weekly(version, kubeflow), version)
+    again = weekly(version, kubeflow, arguments={**ARGUMENTS, "cells": ["demo/az"]})
+    assert put_schedule(kubeflow, again, version)[1] == "changed (params.yaml: cells)"
+    newer = kubeflow.ensure_version("distill", PIPELINE.replace("a comment", "another"))
+    again = replace(again, version_id=newer.version_id)
+    assert put_schedule(kubeflow, again, newer)[1] == "changed (pipeline)"
+
+
+def test_a_schedule_is_paused_by_its_name(server: KubeflowServer, kubeflow: Kubeflow) -> None:
+    version = kubeflow.ensure_version("distill", PIPELINE)
+    kept, _ = put_schedule(kubeflow, weekly(version, kubeflow), version)
+    assert [of.is_enabled for of in pause_schedule(kubeflow, "nightly")] == [False]
+    assert server.recurring[kept.id]["mode"] == "DISABLE"
+    with pytest.raises(ParamsError, match="no schedule weekly; there are: nightly"):
+        pause_schedule(kubeflow, "weekly")
+
+
 def test_a_schedule_is_removed_and_a_missing_one_is_said(server: KubeflowServer, kubeflow: Kubeflow) -> None:
     version = kubeflow.ensure_version("distill", PIPELINE)
     put_schedule(kubeflow, weekly(version, kubeflow), version)
@@ -437,8 +493,8 @@ def test_a_renewed_token_is_read_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        pytest.param(None, "wants a token: make one, `kubectl -n kubeflow create token pipeline-runner", id="none"),
-        pytest.param("wrong-secret", "refuses the token in .*; make a new one: `kubectl", id="wrong"),
+        pytest.param(None, "wants a token: name its file in cluster.token_file, and make it: `kubectl -n ", id="none"),
+        pytest.param("wrong-secret", "refuses the token in .*token; make a new one: `kubectl", id="wrong"),
     ],
 )
 def test_a_token_that_is_missing_or_wrong_is_said_but_never_shown(
@@ -463,8 +519,28 @@ def test_a_token_that_the_server_repeats_is_not_shown(tmp_path: Path) -> None:
 def test_no_endpoint_and_no_token_file_are_said_before_anything_is_sent(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="no endpoint .*port-forward svc/ml-pipeline 8888:8888"):
         Kubeflow(cluster(endpoint=None))
-    with pytest.raises(DataError, match="token is missing"):
-        Kubeflow(cluster(endpoint="http://localhost:1", token_file=str(tmp_path / "token")))
+    file = tmp_path / "token"
+    with pytest.raises(DataError, match=f"token is missing; make one: `kubectl .*create token .* > {file}`"):
+        Kubeflow(cluster(endpoint="http://localhost:1", token_file=str(file)))
+    file.write_text(" \n")
+    with pytest.raises(DataError, match=f"token is empty; write a token to it: `kubectl .*create token .* > {file}`"):
+        Kubeflow(cluster(endpoint="http://localhost:1", token_file=str(file)))
+
+
+def test_the_token_to_make_is_that_of_the_profile(server: KubeflowServer) -> None:
+    server.token = "secret"
+    make = r"`kubectl -n team create token default-editor --audience pipelines\.kubeflow\.org > FILE`$"
+    with pytest.raises(ParamsError, match=make):
+        connected(server, namespace="team")
+    with pytest.raises(ParamsError, match="-n team create token runner "):
+        connected(server, namespace="team", service_account="runner")
+    with pytest.raises(ParamsError, match="-n NAMESPACE .*, and cluster.namespace too, is that of your profile"):
+        connected(server)
+
+
+def test_an_endpoint_with_a_wrong_path_is_said(server: KubeflowServer) -> None:
+    with pytest.raises(ParamsError, match=r"/pipelines has no API of Kubeflow Pipelines 2 \(404\); is its path right"):
+        Kubeflow(cluster(endpoint=f"{server.url}/pipelines")).check()
 
 
 @pytest.mark.parametrize(
@@ -477,7 +553,13 @@ def test_no_endpoint_and_no_token_file_are_said_before_anything_is_sent(tmp_path
         pytest.param(
             (502, "text/html", "<html>"), PolydistillError, "502: Bad Gateway.*logs deployment/ml-pip", id="502"
         ),
-        pytest.param((500, "application/json", '{"error": "db"}'), PolydistillError, "failed to .*500: db", id="500"),
+        pytest.param(
+            (500, "application/json", '{"error": "db"}'),
+            PolydistillError,
+            "failed to check its health .500: db",
+            id="500",
+        ),
+        pytest.param((500, "application/xml", "<?xml ?><Error/>"), ParamsError, "or another service", id="storage"),
         pytest.param((403, "text/html", "no"), ParamsError, "may not|nobody without a token", id="403"),
     ],
 )

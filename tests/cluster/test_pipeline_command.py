@@ -190,6 +190,7 @@ def test_interrupting_the_wait_says_that_the_run_goes_on(typed: Typed, monkeypat
         pytest.param(["--endpoint", "localhost:8888"], "cluster: endpoint: .* is not allowed", id="endpoint"),
         pytest.param(["--namespace", "No_Name"], "cluster: namespace: 'No_Name' is not allowed", id="namespace"),
         pytest.param(["--token-file", "nosuch"], "nosuch is missing", id="token file"),
+        pytest.param(["--experiment", ""], "--experiment is empty; give a name", id="experiment"),
         pytest.param(["--question", "seeds"], "the other pipelines take neither", id="question"),
     ],
 )
@@ -229,6 +230,54 @@ def test_wrong_settings_are_refused_and_nothing_is_sent(
     assert server.requests == []
 
 
+def test_all_that_is_wrong_is_told_at_once(typed: Typed, space: Path, server: KubeflowServer) -> None:
+    set_params(space, server, cluster__endpoint=None, measure__embedding_model="a/b")
+    code, _, err = typed("schedule", "distill", "--cron", "0 3 * *", "--experiment", "")
+    assert code == 2 and len(err.splitlines()) == 4
+    for fault in ("--experiment is empty", "five fields", "no endpoint", "measure.embedding_model"):
+        assert fault in err
+
+
+def test_a_retraining_by_the_clock_wants_a_store(typed: Typed, space: Path, server: KubeflowServer) -> None:
+    set_params(space, server, cluster__store=None)
+    assert typed("submit", "retrain")[0] == 0
+    code, _, err = typed(*WEEKLY)
+    assert code == 2 and "without cluster.store nothing is promoted" in err
+
+
+@pytest.fixture
+def ablate(pipelines: Path) -> None:
+    content = yaml.safe_load((pipelines / "distill.yaml").read_text())
+    content["root"]["inputDefinitions"]["parameters"] = {
+        **dict.fromkeys(("repository", "revision"), {"parameterType": "STRING"}),
+        **dict.fromkeys(("cells", "runs"), {"parameterType": "LIST"}),
+        "cluster": {"parameterType": "STRUCT"},
+    }
+    (pipelines / "ablate.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.usefixtures("ablate")
+def test_an_ablation_says_how_much_it_is(typed: Typed, server: KubeflowServer) -> None:
+    code, out, _ = typed("submit", "ablate", "--question", "seeds")
+    # 4 variants of 1 cell with 1 student, 2 sources, 2 sizes and 2 runs.
+    size = "ablate seeds: 4 variants in 1 cell, 4 chains of steps with at most 32 trainings"
+    assert code == 0 and out.splitlines()[0] == size
+    (run,) = server.runs.values()
+    assert len(run["runtime_config"]["parameters"]["runs"]) == 4
+
+
+@pytest.mark.usefixtures("ablate")
+def test_the_variants_of_an_ablation_are_checked_and_placed(typed: Typed, space: Path, server: KubeflowServer) -> None:
+    vary = ("submit", "ablate", "--question", "kinds", "--vary", "train.students=[linear],[encoder]")
+    assert typed(*vary)[0] == 0
+    (version,) = server.versions.values()
+    executors = version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"]
+    assert executors["exec-train"]["container"]["image"].startswith("polydistill-train:")
+    set_params(space, server, cluster__size="cpu")
+    code, _, err = typed(*vary)
+    assert code == 2 and "train.students has encoder, which a CPU trains for days" in err
+
+
 def test_what_a_pipeline_does_not_take_is_refused(typed: Typed, pipelines: Path, server: KubeflowServer) -> None:
     file = pipelines / "distill.yaml"
     file.write_text(
@@ -263,7 +312,8 @@ WEEKLY = ("schedule", "retrain", "--cron", "0 3 * * 1", "--time-zone", "Europe/L
 def test_a_schedule_is_told_in_both_zones(typed: Typed, server: KubeflowServer) -> None:
     code, out, err = typed(*WEEKLY)
     (recurring,) = server.recurring.values()
-    first, second, *times = out.splitlines()
+    first, frozen, second, *times = out.splitlines()
+    assert frozen == "it starts params.yaml as it is now; after a change of it give this command again"
     assert code == 0 and first == f"schedule polydistill-retrain ({recurring['recurring_run_id']}): created, active"
     cron = recurring["trigger"]["cron_schedule"]["cron"]
     assert second == f"`0 3 * * 1` of Europe/Ljubljana; Kubeflow has `{cron}` and reads it in UTC"
@@ -293,7 +343,7 @@ def test_the_same_command_again_leaves_one_schedule_and_another_replaces_it(
     typed(*WEEKLY)
     assert ": unchanged, active" in typed(*WEEKLY)[1]
     assert ": paused, paused" in typed(*WEEKLY, "--paused")[1]
-    assert ": changed, active" in typed("schedule", "retrain", "--cron", "30 4 * * *")[1]
+    assert ": changed (cron), active" in typed("schedule", "retrain", "--cron", "30 4 * * *")[1]
     (recurring,) = server.recurring.values()
     assert recurring["trigger"]["cron_schedule"]["cron"] == "0 30 4 * * *"
     assert (recurring["no_catchup"], recurring["max_concurrency"]) == (True, "1")
@@ -302,9 +352,23 @@ def test_the_same_command_again_leaves_one_schedule_and_another_replaces_it(
 def test_changed_settings_reach_the_schedule(typed: Typed, space: Path, server: KubeflowServer) -> None:
     typed(*WEEKLY)
     set_params(space, server, generate__temperature=0.5)
-    assert ": changed, active" in typed(*WEEKLY)[1]
+    assert ": changed (params.yaml: generate), active" in typed(*WEEKLY)[1]
     (recurring,) = server.recurring.values()
     assert recurring["runtime_config"]["parameters"]["generate"]["temperature"] == 0.5
+
+
+def test_a_schedule_is_paused_without_its_cron_line(typed: Typed, server: KubeflowServer) -> None:
+    typed(*WEEKLY)
+    (recurring,) = server.recurring.values()
+    told = f"schedule polydistill-retrain ({recurring['recurring_run_id']}): paused\n"
+    assert typed("schedule", "retrain", "--paused")[:2] == (0, told)
+    assert recurring["mode"] == "DISABLE"
+
+
+def test_a_schedule_that_leaves_no_time_between_runs_is_a_warning(typed: Typed) -> None:
+    code, _, err = typed("schedule", "retrain", "--cron", "*/5 * * * *")
+    assert code == 0 and "it starts every 5 minutes" in err
+    assert "it starts every" not in typed("schedule", "retrain", "--cron", "0 * * * *")[2]
 
 
 def test_a_schedule_is_removed_by_its_name(typed: Typed, server: KubeflowServer) -> None:
@@ -318,6 +382,8 @@ def test_a_schedule_is_removed_by_its_name(typed: Typed, server: KubeflowServer)
     ("arguments", "message"),
     [
         pytest.param([], "give --cron", id="neither"),
+        pytest.param(["--paused", "--remove"], "give --cron", id="pause and remove"),
+        pytest.param(["--cron", "0 3 * * 1", "--name", ""], "--name is empty", id="no name"),
         pytest.param(["--cron", "0 3 * * 1", "--remove"], "give --cron", id="both"),
         pytest.param(["--cron", "0 3 * *"], "wanted five fields", id="cron"),
         pytest.param(["--cron", "0 3 * * 1", "--time-zone", "CEST+1"], "`CEST\\+1` is no time zone", id="zone"),
@@ -343,22 +409,33 @@ def test_status_lists_runs_and_schedules(typed: Typed, server: KubeflowServer) -
     typed("schedule", "distill", "--cron", "0 0 * * *", "--paused")
     code, out, _ = typed("status")
     (id,) = server.runs
-    run, weekly, paused = (line.split("\t") for line in out.splitlines())
+    of_runs, run, of_schedules, weekly, paused = (line.split("\t") for line in out.splitlines())
     assert code == 0 and run[:2] == [id, "pending"] and run[3].startswith("distill 20")
-    assert weekly[1] == "active" and re.match(r"next Mon \S+ 03:00 Europe/Ljubljana = ", weekly[2])
-    assert paused[1:] == ["paused", "", "polydistill-distill"]
+    assert of_runs == ["run", "state", "took", "name", "error"]
+    assert of_schedules == ["schedule", "state", "next", "cron", "name"]
+    assert weekly[1] == "active" and re.match(r"Mon \S+ 03:00 Europe/Ljubljana = ", weekly[2])
+    assert weekly[3:] == ["`0 3 * * 1` of Europe/Ljubljana", "polydistill-retrain"]
+    assert paused[1:] == ["paused", "", "`0 0 * * *` of UTC", "polydistill-distill"]
 
 
 def test_status_shows_the_steps_of_a_run_and_why_it_failed(typed: Typed, server: KubeflowServer) -> None:
     typed("submit", "distill")
     (id,) = server.runs
     server.looks = [("FAILED", {"prepare": "SUCCEEDED", "train": "FAILED", "train#2": "SUCCEEDED"})]
-    code, out, _ = typed("status", id)
-    lines = out.splitlines()
-    assert code == 0 and lines[0].startswith(f"{id}\tfailed\t")
-    assert lines[1].startswith("prepare\tsucceeded\t")
-    assert lines[2].startswith("train\t1 failed, 1 succeeded\t")
-    assert "failed in train; its log: kubectl" in lines[3] and lines[4].startswith("page http")
+    code, out, _ = typed("status", id[:8])
+    of_run, told, of_steps, prepare, train, why, page = out.splitlines()
+    assert code == 0 and told.startswith(f"{id}\tfailed\t")
+    assert (of_run, of_steps) == ("run\tstate\ttook\tname", "step\tstate\ttook")
+    assert prepare.startswith("prepare\tsucceeded\t")
+    assert train.startswith("train\t1 failed, 1 succeeded\t")
+    assert "failed in train; its log: kubectl" in why and page.startswith("page http")
+
+
+def test_the_page_of_a_run_is_told_once(typed: Typed, server: KubeflowServer) -> None:
+    typed("submit", "distill")
+    (id,) = server.runs
+    server.looks = [("FAILED", {})]
+    assert typed("status", id)[1].count("/#/runs/details/") == 1
 
 
 def test_an_unknown_run_is_said(typed: Typed) -> None:
@@ -366,7 +443,36 @@ def test_an_unknown_run_is_said(typed: Typed) -> None:
     assert code == 2 and "has no run nosuch; `polydistill pipeline status` lists the last ones" in err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["status"], id="status"),
+        pytest.param(["schedule", "retrain", "--paused"], id="pause"),
+        pytest.param(["schedule", "retrain", "--remove"], id="remove"),
+    ],
+)
+def test_what_needs_the_section_cluster_alone_works_beside_a_wrong_one(
+    typed: Typed, space: Path, server: KubeflowServer, arguments: list[str]
+) -> None:
+    typed(*WEEKLY)
+    set_params(space, server, train__runs="many")
+    assert typed("submit", "distill")[0] == 2
+    assert typed(*arguments)[0] == 0
+
+
 # All of them
+
+
+def test_quietly_only_the_id_is_printed(typed: Typed, server: KubeflowServer) -> None:
+    code, out, err = typed("submit", "distill", "-q", "--wait")
+    assert (code, out, err) == (0, f"{next(iter(server.runs))}\n", "")
+    code, out, err = typed("schedule", "distill", "--cron", "0 3 * * 1", "-q")
+    assert (code, out, err) == (0, f"{next(iter(server.recurring))}\n", "")
+
+
+def test_outside_of_a_workspace_it_says_so(typed: Typed, tmp_path: Path) -> None:
+    code, _, err = typed("status", "-C", str(tmp_path / "nosuch"))
+    assert code == 2 and "nosuch/params.yaml is missing; run this in a workspace" in err
 
 
 def test_a_workspace_without_the_section_is_told_what_is_missing(typed: Typed, space: Path) -> None:

@@ -388,8 +388,9 @@ def test_the_pods_themselves_are_no_variant(space: Path) -> None:
         check_variants(space, {"teacher.key_env": ["SECOND", "FIRST"]})
 
 
-def test_an_ablation_promotes_nothing(space: Path) -> None:
+def test_an_ablation_promotes_and_keeps_nothing(space: Path, caplog: pytest.LogCaptureFixture) -> None:
     check_variants(space, {"train.students": [["icl"], ["lora"]]}, cluster__serving=SERVING)
+    assert caplog.text == ""
 
 
 def test_the_size_of_an_ablation_is_told() -> None:

@@ -11,7 +11,7 @@ from kfp import dsl
 from components.champions.component import champions as champions_component
 from components.promote.component import promote as promote_component
 from polydistill.classifier import winner_cells
-from polydistill.cluster.champions import merged, run_champions
+from polydistill.cluster.champions import merged, read_champions, run_champions
 from polydistill.cluster.registry import MOST_HISTORY, REGISTRY, Registry, read_registry
 from polydistill.cluster.store import open_store
 from polydistill.errors import DataError, PolydistillError
@@ -391,7 +391,8 @@ def test_the_components_promote_a_real_bento(store_url: str, tmp_path: Path) -> 
     cluster = to_struct(params.cluster.model_copy(update={"store": store_url}))
     for cell in (SL, SW):  # one run a cell, both begin with no champion
         work = tmp_path / cell
-        champions_component.python_func(cluster, artifact(work / "champions"))
+        champions_component.python_func(cluster, artifact(work / "champions"), artifact(work / "registry"))
+        assert read_champions(work / "registry") == read_champions(work / "champions")
         write_challenge(work / "challenges", new_winner(work, cell, TEXTS))
     # That of the second run has to be built again anyway, since the first promotes meanwhile.
     first = tmp_path / SL

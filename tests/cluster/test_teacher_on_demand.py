@@ -88,6 +88,15 @@ def test_it_is_scaled_up_and_waited_for_then_scaled_down(kube: KubeServer) -> No
     assert "annotations" not in found["metadata"] or found["metadata"]["annotations"] == {}
 
 
+def test_a_hold_that_is_shorter_than_a_run_may_take_is_warned_of(
+    kube: KubeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_teacher_up(PARAMS, "run-1", 600, poll_s=0)
+    assert "hold_within_s" not in caplog.text
+    run_teacher_up(PARAMS, "run-1", 601, poll_s=0)
+    assert "hold_within_s is 600, and by the time-outs of its pods a cell may take 601 s" in caplog.text
+
+
 def test_it_is_ready_only_once_all_pods_are(kube: KubeServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     up(params=PARAMS.model_copy(update={"replicas": 3}))
@@ -591,10 +600,12 @@ def section(teacher: TeacherOnDemandParams | None) -> dict[str, Any]:
     return json.loads(json.dumps(to_struct(cluster.model_copy(update={"teacher": teacher}))), parse_int=float)
 
 
-def test_the_components_hold_the_teacher_and_let_go_of_it(kube: KubeServer) -> None:
+def test_the_components_hold_the_teacher_and_let_go_of_it(kube: KubeServer, caplog: pytest.LogCaptureFixture) -> None:
     kube.fates["teacher"] = Fate(ready_after=0)
     ended = dsl.PipelineTaskFinalStatus("FAILED", "run", "distill", 9, "a step failed")
     teacher_up.python_func(run="run-1", cluster=section(PARAMS))
+    # sizes.yaml, one-gpu: generate and train a day each, the others 6 hours
+    assert "hold_within_s is 600, and by the time-outs of its pods a cell may take 194400 s" in caplog.text
     assert (asked_for(kube), holders(kube)) == (1, ["run-1"])
     teacher_down.python_func(run="run-1", cluster=section(PARAMS), status=ended)
     assert (asked_for(kube), holders(kube)) == (0, [])

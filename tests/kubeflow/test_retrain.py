@@ -120,7 +120,14 @@ def test_a_first_run_and_what_a_schedule_makes_of_it(cluster: Cluster) -> None:
     run = cluster.run(retrain)
     assert read_json(_only(run, "fetch/data/fetch.json"))["cells"].keys() == {"clinic/sw"}
     assert "# 0 of 1 cells promoted" in _only(run, "promote/summary").read_text()
-    assert cluster.registry == first
+    assert cluster.registry.champions == first.champions
+    assert list(cluster.registry.lost) == ["clinic/sw"]
+    assert cluster.scaled() == [1, 0]
+
+    # It waits for other data, then, and the teacher sleeps on.
+    run = cluster.run(retrain)
+    assert "but the challenger of" in _only(run, "due/summary").read_text()
+    assert cluster.scaled() == []
 
     # With newer data it takes the champion's place; the bento holds the other champion beside it.
     seeds = cluster.checkout / "data/clinic/sw/human.csv"
@@ -131,6 +138,7 @@ def test_a_first_run_and_what_a_schedule_makes_of_it(cluster: Cluster) -> None:
     run = cluster.run(retrain)
     second = cluster.registry
     assert "# 1 of 1 cells promoted" in _only(run, "promote/summary").read_text()
+    assert second.lost == {}
     assert second.serial == 2 and second.champions["clinic/sl"] == first.champions["clinic/sl"]
     assert second.champions["clinic/sw"].data.commit != first.champions["clinic/sw"].data.commit
     bento = next(run.rglob("package/bento"))

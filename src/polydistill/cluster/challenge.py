@@ -5,6 +5,7 @@ promoted, and one that cannot be told from the champion where its data are newer
 
 What a champion learned from is synthetic text of its time, which the filter kept apart from the seeds of that time.
 What has become a validation text since may be like a text that it learned from, so the record counts those texts.
+The challenger was chosen by these very texts, which the record says as well.
 """
 
 import json
@@ -184,6 +185,7 @@ def told(record: dict[str, Any]) -> str:
     gap = record["smallest_gap"]
     shown = "no gap at all" if gap is None else f"a true gap of {gap:.3f} or more, four times in five"
     lines += ["", f"p = {record['p_value']:.3f}. With {record['texts']} texts such a comparison finds {shown}."]
+    lines.append("The challenger was chosen by these texts among the students of its run, which favours it a little.")
     if record["new_to_champion"]:
         lines.append(
             f"{record['new_to_champion']} of them were not there when the champion was chosen, so that it may have "

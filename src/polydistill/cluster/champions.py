@@ -1,12 +1,13 @@
 """The winners that are promoted, as folders: what challengers are held against, and what other cells serve with."""
 
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from polydistill.cluster.registry import REGISTRY, Registry, parse_registry, read_registry
+from polydistill.cluster.registry import REGISTRY, Champion, Registry, parse_registry, read_registry
 from polydistill.cluster.store import DamagedError, Store, open_store
 from polydistill.errors import DataError
 from polydistill.files import new_folder, read_json, write_json
@@ -20,13 +21,14 @@ _FACTS: dict[Kind, str] = {"winner": "winner.json", "card": "card.json"}
 _DAMAGED = "damaged.json"
 
 
-def run_champions(store_url: str | None, champions: Path) -> None:
+def run_champions(store_url: str | None, champions: Path, registry_alone: Path | None = None) -> None:
     """Fetch every champion.
 
     Args:
         store_url: Where the registry is; None: there are no champions.
         champions: Folder to write: registry.json and <task>/<language>/{winner,card}. A champion that is missing or
             damaged in the store leaves a damaged.json. Kubeflow keeps no empty folder, so the registry is always there.
+        registry_alone: Folder to write the same registry.json to, without champions, for `champion_of`.
 
     Raises:
         PolydistillError: If the store does not answer.
@@ -35,6 +37,9 @@ def run_champions(store_url: str | None, champions: Path) -> None:
     with new_folder(champions) as folder:
         registry = Registry() if store_url is None else _fetch(open_store(store_url), folder)
         (folder / REGISTRY).write_bytes(registry.to_bytes())
+    if registry_alone:
+        with new_folder(registry_alone) as folder:
+            (folder / REGISTRY).write_bytes(registry.to_bytes())
     log.info("champions: %s", len(registry.champions) or "none, nothing is promoted yet")
 
 
@@ -42,13 +47,41 @@ def _fetch(store: Store, folder: Path) -> Registry:
     """Fetch every champion into the folder; return the registry."""
     registry, _ = read_registry(store)
     for cell, champion in registry.champions.items():
-        try:
-            store.fetch_folder(champion.winner.path, champion.winner.digest, folder / cell / "winner")
-            store.fetch_folder(champion.card.path, champion.card.digest, folder / cell / "card")
-        except DamagedError as exc:
-            log.warning("%s: %s", cell, exc)
-            write_json(folder / cell / _DAMAGED, {"schema_version": 1, "reason": str(exc)})
+        _fetch_champion(store, cell, champion, folder)
     return registry
+
+
+def _fetch_champion(store: Store, cell: str, champion: Champion, folder: Path) -> None:
+    try:
+        store.fetch_folder(champion.winner.path, champion.winner.digest, folder / cell / "winner")
+        store.fetch_folder(champion.card.path, champion.card.digest, folder / cell / "card")
+    except DamagedError as exc:
+        log.warning("%s: %s", cell, exc)
+        write_json(folder / cell / _DAMAGED, {"schema_version": 1, "reason": str(exc)})
+
+
+@contextmanager
+def champion_of(cell: str, champions: Path, store_url: str | None) -> Iterator[Path]:
+    """Yield a folder as `run_champions` writes it, with the champion of one cell at least.
+
+    Args:
+        cell: The cell, task/language.
+        champions: What `run_champions` wrote: all champions, or the registry alone; then that one champion is fetched.
+        store_url: Where it is.
+
+    Raises:
+        PolydistillError: If the store does not answer.
+    """
+    registry = read_champions(champions)
+    champion = registry.champions.get(cell)
+    if champion is None or store_url is None or (champions / cell).exists():
+        yield champions
+        return
+    with tempfile.TemporaryDirectory(prefix="polydistill-champion-") as scratch:
+        folder = Path(scratch)
+        (folder / REGISTRY).write_bytes(registry.to_bytes())
+        _fetch_champion(open_store(store_url), cell, champion, folder)
+        yield folder
 
 
 def read_champions(champions: Path) -> Registry:

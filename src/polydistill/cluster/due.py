@@ -1,7 +1,11 @@
-"""Which cells are due for a retraining, and why: no champion yet, drift in production, or age."""
+"""Which cells are due for a retraining, and why: no champion yet, drift in production, or age.
+
+A challenger that lost is the same again where the data are the same. So a cell whose last challenger lost waits, in
+spite of drift and age, until its data change or max_age_days have passed.
+"""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from polydistill.cluster.champions import damage, read_champions
-from polydistill.cluster.registry import Champion
+from polydistill.cluster.registry import Champion, Lost
 from polydistill.cluster.store import Store, open_store
 from polydistill.errors import DataError
 from polydistill.files import new_folder, write_json
@@ -88,8 +92,30 @@ def reason_due(
     return None
 
 
+def reason_to_wait(lost: Lost | None, digest: str | None, now: datetime, max_age_days: int | None) -> str | None:
+    """Return why a cell that drifted or is old is not due all the same; None where there is no reason.
+
+    Args:
+        lost: Its last challenger, where that lost.
+        digest: Digest of its data now; None: it is not known.
+        now: The time.
+        max_age_days: How long the same data wait; None: for ever.
+    """
+    if lost is None or lost.data != digest:
+        return None
+    if max_age_days is not None and now - lost.at > timedelta(days=max_age_days):
+        return None
+    until = "" if max_age_days is None else f" or until max_age_days {max_age_days} have passed"
+    return f"the challenger of {lost.at:%Y-%m-%d} lost, and its data are those of today; it waits for others{until}"
+
+
 def run_due(
-    champions: Path, store_url: str | None, cells: Sequence[str], params: RetrainParams, due: Path
+    champions: Path,
+    store_url: str | None,
+    cells: Sequence[str],
+    params: RetrainParams,
+    due: Path,
+    digests: Callable[[Sequence[str]], Mapping[str, str]] = lambda _: {},
 ) -> list[str]:
     """Say which cells to train again.
 
@@ -98,43 +124,59 @@ def run_due(
         store_url: Where the drift monitor leaves its verdict; None: there is none.
         cells: The cells of params.yaml, task/language.
         params: Section `cluster.retrain` of params.yaml.
-        due: Folder to write due.json to: for each cell that is due the reason, and the cells that are not.
+        due: Folder to write due.json to: for each cell that is due the reason, the cells that are not, and of those
+            that wait after a challenge why they do.
+        digests: Returns the digests of the data of cells; asked for those alone whose last challenger lost.
 
     Returns:
         The cells that are due, in the order of `cells`.
     """
-    promoted = read_champions(champions).champions
+    registry = read_champions(champions)
     verdict = read_verdict(open_store(store_url)) if store_url else None
     judged_at, judged = (verdict.time, verdict.cells) if verdict else (None, {})
     now = datetime.now(UTC)
     reasons = {
         cell: reason_due(
-            promoted.get(cell), damage(champions, cell), judged.get(cell), judged_at, now, params.max_age_days
+            registry.champions.get(cell), damage(champions, cell), judged.get(cell), judged_at, now, params.max_age_days
         )
         for cell in cells
     }
-    found = {cell: reason for cell, reason in reasons.items() if reason is not None}
+    due_at_all = {cell: reason for cell, reason in reasons.items() if reason is not None}
+    held = [cell for cell in due_at_all if cell in registry.lost and not damage(champions, cell)]
+    today = digests(held) if held else {}
+    waits = {cell: reason_to_wait(registry.lost[cell], today.get(cell), now, params.max_age_days) for cell in held}
+    waiting = {cell: f"{due_at_all[cell]}; but {why}" for cell, why in waits.items() if why is not None}
+    found = {cell: reason for cell, reason in due_at_all.items() if cell not in waiting}
     content: dict[str, Any] = {
         "schema_version": 1,
         "time": now.isoformat(timespec="seconds"),
         "judged_at": judged_at.isoformat(timespec="seconds") if judged_at else None,
         "due": found,
         "not_due": [cell for cell in cells if cell not in found],
+        "waiting": waiting,
     }
     with new_folder(due) as folder:
         write_json(folder / "due.json", content)
-        (folder / "due.md").write_text(told(found, len(cells)), encoding="utf-8")
+        (folder / "due.md").write_text(told(found, waiting, len(cells)), encoding="utf-8")
     for cell, reason in found.items():
         log.info("%s is due: %s", cell, reason)
+    for cell, reason in waiting.items():
+        log.info("%s is not due: %s", cell, reason)
     return list(found)
 
 
-def told(due: Mapping[str, str], cells: int) -> str:
-    """Return in Markdown which cells are due."""
+def told(due: Mapping[str, str], waiting: Mapping[str, str], cells: int) -> str:
+    """Return in Markdown which cells are due, and which wait."""
+    headline = f"{len(due)} of {cells} cells are due" if due else "Nothing is due"
+    lines = [f"# {headline}", "", *_table("why", due)]
     if not due:
-        return f"# Nothing is due\n\nThe champions of all {cells} cells stay.\n"
-    rows = "".join(f"| {cell} | {table_cell(reason)} |\n" for cell, reason in due.items())
-    return f"# {len(due)} of {cells} cells are due\n\n| cell | why |\n| --- | --- |\n{rows}"
+        lines += [f"The champions of all {cells} cells stay.", ""]
+    return "\n".join([*lines, *_table("why it is not due", waiting)])
+
+
+def _table(why: str, of: Mapping[str, str]) -> list[str]:
+    rows = [f"| {cell} | {table_cell(reason)} |" for cell, reason in of.items()]
+    return [f"| cell | {why} |", "| --- | --- |", *rows, ""] if rows else []
 
 
 def table_cell(value: object) -> str:

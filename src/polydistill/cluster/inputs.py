@@ -22,13 +22,14 @@ _REFUSALS = re.compile("no such repository|refused the user or the token")
 """What git says where the repository was asked; else it may be that only the pods reach it, or have the token."""
 
 
-def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool) -> Iterator[str]:
+def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept: bool) -> Iterator[str]:
     """Yield what is wrong with the repository, and the data of the cells in it.
 
     Args:
         params: All of params.yaml.
         cells: What is to run.
         recorded: Whether a recorded teacher is to answer.
+        kept: Whether the run is to keep its outputs beside its inputs.
     """
     cluster = require_cluster(params)
     if cluster.repository is None:
@@ -48,7 +49,7 @@ def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool) -> It
             yield from _about_tasks(checkout, cells, where)
             if recorded:
                 yield from _about_recordings(checkout, cells, where)
-            yield from _about_dvc(checkout, cells, where)
+            yield from _about_dvc(checkout, cells, where, kept)
     except (ParamsError, DataError) as exc:
         yield str(exc)
     except PolydistillError as exc:
@@ -136,7 +137,7 @@ def _about_recordings(checkout: Checkout, cells: Sequence[Cell], where: str) -> 
             )
 
 
-def _about_dvc(checkout: Checkout, cells: Sequence[Cell], where: str) -> Iterator[str]:
+def _about_dvc(checkout: Checkout, cells: Sequence[Cell], where: str, kept: bool) -> Iterator[str]:
     if default_remote(checkout) is not None:
         return
     set_one = (
@@ -146,7 +147,7 @@ def _about_dvc(checkout: Checkout, cells: Sequence[Cell], where: str) -> Iterato
     for name, files in by_dvc.items():
         shown = files[0].relative_to(checkout.workspace)
         yield f"cell {name}: DVC keeps what {shown} names, and no remote of DVC is set {where}; {set_one}"
-    if not by_dvc:
+    if kept and not by_dvc:
         log.warning(
             "no remote of DVC is set %s: nothing is kept of this run beside what Kubeflow keeps; %s", where, set_one
         )

@@ -20,7 +20,7 @@ import urllib3
 import yaml
 
 from polydistill import __version__
-from polydistill.errors import ParamsError, PolydistillError
+from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import read_text
 from polydistill.params import ClusterParams
 
@@ -167,7 +167,8 @@ class Kubeflow:
         """Read the token.
 
         Raises:
-            ParamsError: If no endpoint is set, or the file of the token has none.
+            ParamsError: If no endpoint is set.
+            DataError: If the file of the token is missing, or has none.
         """
         if params.endpoint is None:
             raise ParamsError(
@@ -200,10 +201,10 @@ class Kubeflow:
     def _read_token(self, configuration: Any) -> None:
         file = Path(self._params.token_file or "").expanduser()
         if not file.exists():
-            raise ParamsError(f"token file {file} is missing; make one: {self._make_token(file)}")
+            raise DataError(f"token file {file} is missing; make one: {self._make_token(file)}")
         token = "".join(read_text(file).split())
         if not token:
-            raise ParamsError(f"token file {file} is empty; write a token to it: {self._make_token(file)}")
+            raise DataError(f"token file {file} is empty; write a token to it: {self._make_token(file)}")
         configuration.api_key["authorization"] = token
 
     def _make_token(self, file: Path | str) -> str:
@@ -467,7 +468,7 @@ class Kubeflow:
 
     def _no_api(self) -> PolydistillError:
         return ParamsError(
-            f"{self.endpoint} has no API of Kubeflow Pipelines 2 (404); the endpoint ends with the port. "
+            f"{self.endpoint} has no API of Kubeflow Pipelines 2 (404); is its path right? "
             f"See what it forwards to, or `{FORWARD}`"
         )
 

@@ -16,7 +16,7 @@ from polydistill import __version__
 from polydistill.cluster.arguments import require_cluster
 from polydistill.cluster.scratch import VARIABLE as SCRATCH_VARIABLE
 from polydistill.files import read_yaml
-from polydistill.params import Params, Placement, check
+from polydistill.params import ClusterParams, Params, Placement, check
 
 SIZES = Path(__file__).parent / "sizes.yaml"
 BACKOFF = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s"}
@@ -28,8 +28,8 @@ MODELS, SCRATCH = "/models", "/scratch"
 """Where the volumes are mounted."""
 
 _STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
-_READS_STORE = {"champions", "due", "fetch", "promote", "snapshot"}
-_READS_GIT = {"fetch", "snapshot"}
+_READS_STORE = {"champions", "challenge", "due", "fetch", "promote", "snapshot"}
+_READS_GIT = {"due", "fetch", "snapshot"}
 _ASKS_TEACHER = {"generate", "train", "evaluate"}
 _LOADS_WINNERS = {"select", "challenge", "package", "serve", "promote"}
 
@@ -47,11 +47,7 @@ class Pod(NamedTuple):
 def pod_of(step: str, params: Params) -> Pod:
     """Return what the pod of a step gets."""
     cluster = require_cluster(params)
-    sizes = read_yaml(SIZES)[cluster.size]
-    of_steps, of_train, of_generate = (
-        getattr(cluster, name) or check(Placement, sizes[name], f"{SIZES}:{cluster.size}.{name}")
-        for name in ("steps", "train", "generate")
-    )
+    of_steps, of_train, of_generate = placements(cluster)
     image, placement, has_models = "polydistill", of_steps, False
     students = set(params.train.students)
     if (step == "train" and ON_GPU & students) or (step in _LOADS_WINNERS and "lora" in students):
@@ -72,6 +68,16 @@ def pod_of(step: str, params: Params) -> Pod:
         dict(_volumes(step, params, has_models)),
         dict(_environment(step, params, has_models)),
     )
+
+
+def placements(cluster: ClusterParams) -> tuple[Placement, Placement, Placement]:
+    """Return what pods get that need no GPU, those that train, and those with the teacher in the process."""
+    sizes = read_yaml(SIZES)[cluster.size]
+    steps, train, generate = (
+        getattr(cluster, name) or check(Placement, sizes[name], f"{SIZES}:{cluster.size}.{name}")
+        for name in ("steps", "train", "generate")
+    )
+    return steps, train, generate
 
 
 def _secrets(step: str, params: Params, has_models: bool) -> Iterator[tuple[str, dict[str, str]]]:

@@ -35,8 +35,9 @@ def check_run(
         ParamsError: If not; a line for each reason.
     """
     each = variants or [params]
+    recorded = any(of.teacher.kind == "recorded" for of in each)
     problems = [
-        *about_inputs(params, cells, recorded=any(of.teacher.kind == "recorded" for of in each)),
+        *about_inputs(params, cells, recorded=recorded, kept=pipeline != "ablate"),
         *_about_places(params),
     ]
     if pipeline == "ablate":  # it selects and serves nothing, and measures no texts

@@ -2,7 +2,8 @@
 
 Who holds it stands in an annotation of the Deployment, run by run with the time until which it does, and is changed in
 one update together with the number of pods. So no run scales it down under another, whatever happens at the same time.
-A run that died holds it until its time is up; `release_expired`, run by a CronJob, lets go for it.
+A run that died holds it until its time is up; `release_expired`, run by a CronJob, lets go for it. A run that lives
+lets go at its end, and does not renew its hold: so that time is the longest that a run may take.
 
 Pods that a person had asked for before the first run came are a person's: the last run puts that number back, and
 `release_expired` leaves it alone. What a person changes while runs hold the Deployment does not outlive them.
@@ -34,12 +35,15 @@ _TRIES = 5
 Holders = dict[str, datetime]
 
 
-def run_teacher_up(params: TeacherOnDemandParams, run: str, *, poll_s: float = 5.0, stuck_s: float = 300.0) -> None:
+def run_teacher_up(
+    params: TeacherOnDemandParams, run: str, needs_s: int = 0, *, poll_s: float = 5.0, stuck_s: float = 300.0
+) -> None:
     """Hold the teacher for a run, and return once it is ready; a run that holds it already holds it longer.
 
     Args:
         params: The Deployment, and how long to wait and to hold.
         run: Who holds it, any string.
+        needs_s: Seconds that a run may need it, as far as that is known.
         poll_s: Seconds between two looks.
         stuck_s: Seconds after which it counts as stuck, for example because its image cannot be pulled.
 
@@ -67,6 +71,13 @@ def run_teacher_up(params: TeacherOnDemandParams, run: str, *, poll_s: float = 5
             return False
         return is_rolled_out(found)
 
+    if params.hold_within_s < needs_s:
+        log.warning(
+            "hold_within_s is %d, and by the time-outs of its pods a cell may take %d s: another run, or the CronJob "
+            "teacher-idle, may scale the teacher down under this one; raise it under `cluster.teacher` in params.yaml",
+            params.hold_within_s,
+            needs_s,
+        )
     held = kube.change(namespace, name, hold)
     others = len(_holders(held)) - 1
     log.info("%s/%s: held by this run and %d others, %d pods", namespace, name, others, replicas(held))

@@ -53,4 +53,5 @@ def told_size(each: Sequence[Params]) -> str:
         len(of.cells) * len(of.train.students) * len(of.train.sources) * len(of.train.sizes) * of.train.runs
         for of in each
     )
-    return f"{len(each)} variants in {cells} cells, {runs} chains of steps with at most {trainings} trainings"
+    in_cells = f"{cells} cell{'s' if cells > 1 else ''}"
+    return f"{len(each)} variants in {in_cells}, {runs} chains of steps with at most {trainings} trainings"

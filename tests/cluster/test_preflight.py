@@ -26,7 +26,7 @@ ON_DEMAND = {
     "ready_within_s": 600,
     "hold_within_s": 3600,
 }
-IN_PROCESS = {"teacher__kind": "vllm", "teacher__model": "a/b", "evaluate__zero_shot": False}
+IN_PROCESS = {"teacher__kind": "vllm", "teacher__model": "a/b"}
 SERVING = {
     "namespace": "polydistill",
     "deployment": "serving",
@@ -245,9 +245,6 @@ def test_a_password_in_the_address_is_refused_and_not_shown(space: Path) -> None
             id="key file",
         ),
         pytest.param(
-            {**IN_PROCESS, "evaluate__zero_shot": True}, "set evaluate.zero_shot to false", id="vLLM in evaluate"
-        ),
-        pytest.param(
             {**IN_PROCESS, "train__students": ["linear", "icl"]},
             "teacher.kind: vllm is no server, which icl asks",
             id="icl asks vLLM",
@@ -369,9 +366,7 @@ def test_the_pods_of_all_variants_get_what_any_of_them_needs(space: Path) -> Non
     placed = check_variants(space, STUDENTS)
     assert placed.train.students == ["linear", "encoder"]
     assert pod_of("train", placed).image.startswith("polydistill-train:") and pod_of("train", placed).placement.gpus
-    placed = check_variants(
-        space, {"teacher.kind,teacher.model": [["recorded", None], ["vllm", "a/b"]]}, evaluate__zero_shot=False
-    )
+    placed = check_variants(space, {"teacher.kind,teacher.model": [["recorded", None], ["vllm", "a/b"]]})
     assert pod_of("generate", placed).image.startswith("polydistill-generate:")
 
 

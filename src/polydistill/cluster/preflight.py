@@ -152,11 +152,6 @@ def _about_teacher(params: Params) -> Iterator[str]:
     cluster, teacher = require_cluster(params), params.teacher
     on_demand = cluster.teacher
     yield from _out_of_reach("teacher", teacher, params)
-    if teacher.kind == "vllm" and params.evaluate.zero_shot:
-        yield (
-            "teacher.kind: vllm runs the LLM in the pod of `generate` alone, and `evaluate` asks it too; set "
-            "evaluate.zero_shot to false, or teacher.kind to openai"
-        )
     if teacher.kind != "openai":
         if on_demand:
             yield (

@@ -43,7 +43,7 @@ serve: $(VENV)/demo ## serve the demo's bento: POST /classify
 	polydistill serve
 
 test: $(VENV)/dev ## set up and run the tests
-	pytest -m "not slow and not browser and not paper_data and not torch and not vllm and not containers"
+	pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow and not browser and not paper_data and not torch and not vllm and not containers"
 
 test-slow: $(VENV)/dev ## the slower tests: killed processes, browser, paper data
 	pytest -m "slow or browser or paper_data"

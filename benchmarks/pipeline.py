@@ -48,7 +48,9 @@ from polydistill.workspace import Cell
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("sl", "sw", "az")
-LINE = re.compile(r"(\d+):(\d+):([\d.]+) - INFO - (Executing task|Task) \S*?'([\w-]+)'(?!.*(?:FAILURE|has no outputs|outputs:))")
+LINE = re.compile(
+    r"(\d+):(\d+):([\d.]+) - INFO - (Executing task|Task) \S*?'([\w-]+)'(?:\S*$|.* finished .*SUCCESS)", re.M
+)
 """A line of kfp's local runner: when a task begins, or ends; the name stands between quotes and in colour."""
 
 

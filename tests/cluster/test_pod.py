@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from commands import wait_for
+from polydistill.cluster import teacher
 from polydistill.cluster.due import VERDICT, read_verdict
-from polydistill.cluster.pod import fetch_bento, monitor
+from polydistill.cluster.pod import fetch_bento, monitor, pod
 from polydistill.cluster.registry import read_registry
 from polydistill.cluster.shipping import Shipper, read_shipped
 from polydistill.cluster.store import Store, open_store
@@ -464,9 +465,6 @@ def test_wrong_input_is_said_without_a_traceback(arguments: list[str], code: int
 def test_release_teacher_lets_go_for_runs_that_are_dead(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    teacher = pytest.importorskip("polydistill.cluster.teacher")
-    from polydistill.cluster.pod import pod  # noqa: PLC0415
-
     asked_for: list[tuple[str, str]] = []
 
     def release(params: Any) -> list[str]:

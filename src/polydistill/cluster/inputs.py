@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from polydistill.cluster.arguments import require_cluster
-from polydistill.cluster.git import Checkout, checked_out, parse_address
+from polydistill.cluster.git import Address, Checkout, checked_out, parse_address
 from polydistill.cluster.remote import default_remote
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.params import Params
@@ -37,7 +37,7 @@ def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept:
         return
     try:
         address = parse_address(cluster.repository)
-        if told := _only_from_here(address.url):
+        if told := _only_from_here(address):
             yield told
             return
         with checked_out(address, cluster.revision) as checkout:
@@ -62,16 +62,15 @@ def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept:
                 yield f"cell {cell.name} has no data in {cell.root / 'data'}; there are {_known(cell.root)}"
 
 
-def _only_from_here(url: str) -> str | None:
+def _only_from_here(address: Address) -> str | None:
     """Return why no pod can read a repository, None where one may."""
-    parts = urlsplit(url)
-    is_remote = "://" in url
-    if parts.scheme in ("ssh", "git+ssh", "ssh+git") or (not is_remote and re.match(r"[^/]+:", url)):
+    url, parts = address.url, urlsplit(address.url)
+    if address.over_ssh:
         return (
             f"cluster.repository: {url} is reached by ssh, for which the pods have no client and no key; write its "
             "https:// address, and put a token into the secret that cluster.secrets.git names"
         )
-    if not is_remote or parts.scheme == "file":
+    if "://" not in url or parts.scheme == "file":
         return (
             f"cluster.repository: {url} is a folder of this machine, which no pod has; push it to a server, and give "
             "its address, such as https://git.example.com/team/texts.git"

@@ -23,7 +23,7 @@ from polydistill.classifier import (
     RequestError,
     parse_request,
 )
-from polydistill.traffic import answers, traffic_log
+from polydistill.traffic import UNLOGGED, answers, traffic_log
 
 # BentoML has read, and remembers, whether it may report usage before it loads a service.
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
@@ -61,15 +61,16 @@ class Classification:
         self.classifier = Classifier.load(Path(__file__).parent / "winners")
 
     @bentoml.api
-    def classify(self, request: ClassifyRequest, /) -> ClassifyResponse:
+    def classify(self, request: ClassifyRequest, /, ctx: bentoml.Context) -> ClassifyResponse:
         """Return for each text its language, its likeliest label and the probabilities of all labels."""
         try:
             task = self.classifier.choose_task(request.task)
             predictions = self.classifier.classify(request.texts, request.language, task)
         except RequestError as error:
-            return refusal(error)  # BentoML passes a response on as it is
+            ctx.response.status_code = error.status  # BentoML passes a response on as it is, but for its status
+            return refusal(error)
         response = ClassifyResponse(task=task, model_version=version(), predictions=predictions)
-        if TRAFFIC:
+        if TRAFFIC and UNLOGGED not in ctx.request.headers:
             TRAFFIC.append(answers(response, request.texts, datetime.now(UTC)))
         return response
 

@@ -26,7 +26,7 @@ from polydistill.classifier import MAX_CHARACTERS, ClassifyResponse, winner_cell
 from polydistill.errors import PolydistillError
 from polydistill.files import new_folder, read_json, read_yaml, require_input, write_json
 from polydistill.params import ServeParams
-from polydistill.traffic import VARIABLE, Answer, TrafficLog, answers, to_lines
+from polydistill.traffic import UNLOGGED, VARIABLE, Answer, TrafficLog, answers, to_lines
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,8 @@ def _batches(known: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[st
 
 
 def _post(url: str, content: Mapping[str, Any]) -> Any:
-    request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", UNLOGGED: "known answers"}
+    request = urllib.request.Request(url, json.dumps(content).encode(), headers)
     try:
         with _LOCAL.open(request, timeout=60) as response:
             return json.load(response)

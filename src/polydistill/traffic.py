@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 # Names the file to log to; nothing is logged where it is not set.
 VARIABLE = "POLYDISTILL_TRAFFIC_LOG"
 
+# The header of a request that nobody asked in earnest: its answers are no traffic.
+UNLOGGED = "Polydistill-Unlogged"
+
 
 class Answer(BaseModel):
     """A line of the log; `time` is missing where answers must be the same each time."""

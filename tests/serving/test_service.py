@@ -157,6 +157,15 @@ def test_each_answer_is_logged_and_nothing_else(work: Path, url: str) -> None:
     }
 
 
+def test_what_a_rehearsal_or_a_smoke_test_asks_is_no_traffic(work: Path, url: str) -> None:
+    log = work / "traffic.jsonl"
+    before = log.read_text()
+    rehearse(url, work / "winners")
+    status, _ = post(url, {"texts": ["Smoke?"], "language": "sl"}, {**JSON, "Polydistill-Unlogged": "smoke test"})
+    assert status == 200
+    assert log.read_text() == before
+
+
 def test_the_rehearsal_writes_what_was_answered_and_leaves_bento_and_log_as_they_were(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

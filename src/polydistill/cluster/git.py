@@ -41,6 +41,10 @@ _SETTINGS = {
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_ASKPASS", "SSH_ASKPASS")
 
 
+class RefusedError(PolydistillError):
+    """The server was asked, and has no such repository for this user: from another machine it says the same."""
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a repository is, and the folder of the workspace in it, "" for its root."""
@@ -136,6 +140,7 @@ def checked_out(address: Address, revision: str) -> Iterator[Checkout]:
 
     Raises:
         ParamsError: If the repository does not have the revision or the folder.
+        RefusedError: If the server has no such repository for this user.
         PolydistillError: If the repository cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="polydistill-git-") as scratch:
@@ -252,21 +257,43 @@ def _environment(address: Address) -> dict[str, str]:
 
 
 _REASONS = (
-    # What git or the server says, what that comes to, and what to do.
-    (r"ssh: (command )?not found|cannot run ssh", "there is no ssh here", _NO_SSH),
-    (r"could not read (Username|Password)", "it asks for a user and a token, and was given none", CREDENTIALS),
-    (r"Authentication failed|error: 401|Invalid username", "it refused the user or the token", CREDENTIALS),
+    # What git or the server says, what that comes to, what to do, and which error it is.
+    (r"ssh: (command )?not found|cannot run ssh", "there is no ssh here", _NO_SSH, PolydistillError),
+    (
+        r"could not read (Username|Password)",
+        "it asks for a user and a token, and was given none",
+        CREDENTIALS,
+        PolydistillError,
+    ),
+    (
+        r"Authentication failed|error: 401|Invalid username",
+        "it refused the user or the token",
+        CREDENTIALS,
+        RefusedError,
+    ),
     (
         r"error: 403|[Pp]ermission.*denied|not allowed to|hook declined|protected branch|[Rr]ead.only",
         "the user may not do that",
         f"give it the right, or name another; {CREDENTIALS}",
+        PolydistillError,
     ),
-    (r"Could not resolve host|Failed to connect|Connection refused|timed out|too slow", "it cannot be reached", _LOOK),
-    (r"SSL|certificate", "its certificate is not trusted here", "name a file of CA certificates in GIT_SSL_CAINFO"),
+    (
+        r"Could not resolve host|Failed to connect|Connection refused|timed out|too slow",
+        "it cannot be reached",
+        _LOOK,
+        PolydistillError,
+    ),
+    (
+        r"SSL|certificate",
+        "its certificate is not trusted here",
+        "name a file of CA certificates in GIT_SSL_CAINFO",
+        PolydistillError,
+    ),
     (
         r"not found|does not exist|not appear to be a git repository",
         "there is no such repository, or the user may not see it",
         _LOOK,
+        RefusedError,
     ),
 )
 
@@ -276,7 +303,8 @@ def _explain(said: str, address: Address, verb: str) -> PolydistillError:
     said = without_passwords(said.replace(token, "***") if token else said)
     lines = [line.strip() for line in said.splitlines()]
     told = next((line for line in lines if line.startswith(("fatal:", "error:", "remote:"))), "git failed")
-    reason, hint = next((told_as for pattern, *told_as in _REASONS if re.search(pattern, said)), ("", ""))
+    known = ((reason, hint, error) for pattern, reason, hint, error in _REASONS if re.search(pattern, said))
+    reason, hint, error = next(known, ("", "", PolydistillError))
     message = f"cannot {verb} {address.url}: " + (f"{reason} ({told})" if reason else told)
     hint = _NO_SSH if address.over_ssh else hint.format(url=address.url)
-    return PolydistillError(message + ("\n" + hint if hint else ""))
+    return error(message + ("\n" + hint if hint else ""))

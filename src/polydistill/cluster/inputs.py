@@ -1,13 +1,12 @@
 """What can be known of the data of a run before it is started: that they are where the pods read them, and fit."""
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from polydistill.cluster.arguments import require_cluster
-from polydistill.cluster.git import Address, Checkout, checked_out, parse_address
+from polydistill.cluster.git import Address, Checkout, RefusedError, checked_out, parse_address
 from polydistill.cluster.remote import default_remote
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.params import Params
@@ -17,9 +16,6 @@ from polydistill.workspace import Cell
 log = logging.getLogger(__name__)
 
 THIS_MACHINE = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1"}
-
-_REFUSALS = re.compile("no such repository|refused the user or the token")
-"""What git says where the repository was asked; else it may be that only the pods reach it, or have the token."""
 
 
 def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept: bool) -> Iterator[str]:
@@ -50,12 +46,9 @@ def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept:
             if recorded:
                 yield from _about_recordings(checkout, cells, where)
             yield from _about_dvc(checkout, cells, where, kept)
-    except (ParamsError, DataError) as exc:
+    except (ParamsError, DataError, RefusedError) as exc:
         yield str(exc)
-    except PolydistillError as exc:
-        if _REFUSALS.search(str(exc)):
-            yield str(exc)
-            return
+    except PolydistillError as exc:  # it may be that only the pods reach it, or have the token
         log.warning("only data/ here was looked at, and not whether %s has it: %s", cluster.revision, exc)
         for cell in cells:
             if not _has_data(cell.root, cell):

@@ -192,7 +192,7 @@ def distil_cells(
         challenged = challenge_step(
             cell=item.cell,
             cluster=cluster,
-            champions=champions.outputs["registry"],
+            registry=champions.outputs["registry"],
             prepared=prepared.outputs["prepared"],
             winner=selected.outputs["winner"],
             card=card.outputs["card"],

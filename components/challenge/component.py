@@ -9,7 +9,7 @@ from components import component
 def challenge(
     cell: str,
     cluster: dict,
-    champions: dsl.Input[dsl.Artifact],
+    registry: dsl.Input[dsl.Artifact],
     prepared: dsl.Input[dsl.Dataset],
     winner: dsl.Input[dsl.Model],
     card: dsl.Input[dsl.Artifact],
@@ -25,7 +25,7 @@ def challenge(
     Args:
         cell: The cell, task/language.
         cluster: Section `cluster` of params.yaml.
-        champions: What `champions` wrote: its `registry`, by which the champion of this cell is fetched, or all.
+        registry: What `champions` wrote as that: by it the champion of this cell is fetched.
         prepared: What `prepare` wrote.
         winner: The winner of this run.
         card: Its card.
@@ -46,10 +46,10 @@ def challenge(
 
     fetched = read_json(Path(data.path, "fetch.json"))
     settings = check_struct(ClusterParams, cluster, "cluster")
-    with champion_of(cell, Path(champions.path), settings.store) as of_cell:
+    with champion_of(cell, Path(registry.path), settings.store) as champions:
         run_challenge(
             cell,
-            of_cell,
+            champions,
             Path(prepared.path),
             Path(winner.path),
             Path(card.path),

@@ -1,4 +1,3 @@
-import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -278,25 +277,22 @@ def test_the_same_challenge_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (digest(tmp_path / "challenged"), digest(tmp_path / "victor")) == before
 
 
-@pytest.mark.parametrize("alone", [True, False])
 def test_the_component_fetches_the_champion_shows_scores_and_whence_the_data_came(
-    tmp_path: Path, store_url: str, alone: bool
+    tmp_path: Path, store_url: str
 ) -> None:
     challenge = Challenge(tmp_path).against(SWAPPED)
-    if alone:  # with the registry, the champion itself is in the store; one of another cell is not
-        store, there = open_store(store_url), challenge.champions / CELL
-        winner, card = (Kept(path=path, digest=sha) for path, sha in (store.upload_folder(there / k, k) for k in KINDS))
-        kept = champion().model_copy(update={"winner": winner, "card": card})
-        shutil.rmtree(challenge.champions)
-        write_champions(challenge.champions, {CELL: kept, "demo/sw": champion()})
+    store, there = open_store(store_url), challenge.champions / CELL  # one of another cell is not in the store
+    winner, card = (Kept(path=path, digest=sha) for path, sha in (store.upload_folder(there / k, k) for k in KINDS))
+    kept = champion().model_copy(update={"winner": winner, "card": card})
+    write_champions(tmp_path / "registry", {CELL: kept, "demo/sw": champion()})
     fetched = {"commit": "d" * 40, "committed_at": JUNE.isoformat(), "cells": {CELL: "b" * 64, "demo/sw": "c" * 64}}
     write_json(tmp_path / "data/fetch.json", fetched)
     cluster = load_params(Path(__file__).parents[2] / "params.yaml").cluster
     assert cluster is not None
-    cluster = cluster.model_copy(update={"store": store_url if alone else None})
+    cluster = cluster.model_copy(update={"store": store_url})
     folders = {
         name: dsl.Artifact(uri=str(tmp_path / name))
-        for name in ("champions", "prepared", "data", "challenged", "victor", "victor_card", "summary")
+        for name in ("registry", "prepared", "data", "challenged", "victor", "victor_card", "summary")
     }
     metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
     challenge_component.python_func(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kube_server import listening
+from polydistill.cluster.champions import run_champions
 from polydistill.cluster.store import PROBE, DamagedError, open_store
 from polydistill.errors import ParamsError, PolydistillError
 from polydistill.files import digest
@@ -78,6 +79,16 @@ def test_a_storage_that_does_not_compare_is_refused(
         with pytest.raises(PolydistillError, match=f"^{store_url}: the storage ignores {header}, so of two runs"):
             store.swap("a.json", b"mine", None)
         assert store.read("a.json") is None
+
+
+def test_a_run_refuses_such_a_storage_in_its_first_step(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with deaf_to("If-Match") as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(PolydistillError, match="the storage ignores If-Match"):
+            run_champions(store_url, tmp_path / "champions")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whether_a_storage_compares_is_asked_once(store_url: str, s3: S3) -> None:

@@ -110,7 +110,7 @@ def run_challenge(
 
     Args:
         cell: The cell, task/language.
-        champions: What `run_champions` wrote.
+        champions: What `champion_of` yields.
         prepared: What `prepare` wrote, of the challenger's data.
         winner: What `select` wrote of the challenger.
         card: What `card` wrote of it.

@@ -1,6 +1,7 @@
 """The winners that are promoted, as folders: what challengers are held against, and what other cells serve with."""
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def run_champions(store_url: str | None, champions: Path, registry_alone: Path |
         registry_alone: Folder to write the same registry.json to, without champions, for `champion_of`.
 
     Raises:
-        PolydistillError: If the store does not answer.
+        PolydistillError: If the store does not answer, or could not take a promotion.
         DataError: If the registry cannot be read.
     """
     with new_folder(champions) as folder:
@@ -45,6 +46,7 @@ def run_champions(store_url: str | None, champions: Path, registry_alone: Path |
 
 def _fetch(store: Store, folder: Path) -> Registry:
     """Fetch every champion into the folder; return the registry."""
+    store.require_comparison()  # which `promote` needs, at the end of all that a run pays for
     registry, _ = read_registry(store)
     for cell, champion in registry.champions.items():
         _fetch_champion(store, cell, champion, folder)
@@ -61,26 +63,23 @@ def _fetch_champion(store: Store, cell: str, champion: Champion, folder: Path) -
 
 
 @contextmanager
-def champion_of(cell: str, champions: Path, store_url: str | None) -> Iterator[Path]:
-    """Yield a folder as `run_champions` writes it, with the champion of one cell at least.
+def champion_of(cell: str, registry: Path, store_url: str | None) -> Iterator[Path]:
+    """Yield a folder as `run_champions` writes it, with the champion of one cell alone.
 
     Args:
         cell: The cell, task/language.
-        champions: What `run_champions` wrote: all champions, or the registry alone; then that one champion is fetched.
-        store_url: Where it is.
+        registry: What `run_champions` wrote as the registry alone.
+        store_url: Where the champion is.
 
     Raises:
         PolydistillError: If the store does not answer.
     """
-    registry = read_champions(champions)
-    champion = registry.champions.get(cell)
-    if champion is None or store_url is None or (champions / cell).exists():
-        yield champions
-        return
     with tempfile.TemporaryDirectory(prefix="polydistill-champion-") as scratch:
         folder = Path(scratch)
-        (folder / REGISTRY).write_bytes(registry.to_bytes())
-        _fetch_champion(open_store(store_url), cell, champion, folder)
+        shutil.copyfile(registry / REGISTRY, folder / REGISTRY)
+        champion = read_champions(folder).champions.get(cell)
+        if champion and store_url:
+            _fetch_champion(open_store(store_url), cell, champion, folder)
         yield folder
 
 

@@ -82,7 +82,7 @@ class Store:
         Raises:
             PolydistillError: If the storage does not answer, or writes without comparing.
         """
-        self._require_comparison()
+        self.require_comparison()
         if self._put_if(path, content, "create" if version is None else version):
             return True
         # The client tries again where the answer to a first try got lost, and then finds what it wrote itself.
@@ -99,8 +99,12 @@ class Store:
                 return False
         return True
 
-    def _require_comparison(self) -> None:
-        """Refuse a storage that ignores conditions: of two who swap at once, it would lose one and tell neither."""
+    def require_comparison(self) -> None:
+        """Refuse a storage that ignores conditions: of two who swap at once, it would lose one and tell neither.
+
+        Raises:
+            PolydistillError: If it does, or does not answer, or does not let an object be written.
+        """
         if self.url in _compare:
             return
         self._put_if(PROBE, b"", "create")  # unless it is there

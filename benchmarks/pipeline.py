@@ -182,23 +182,24 @@ def overhead(scratch: Path) -> None:
     print(f"between {len(tasks)} tasks {total - sum(components.values()):.1f} s")
 
 
-class Memory(threading.Thread):
-    """Notes the most memory that this process and its children have had together (proportional share, bytes)."""
+class Watch(threading.Thread):
+    """Notes the most memory that this process and its children had together (proportional share, bytes), and tasks."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.peak, self._done = 0, threading.Event()
+        self.peak, self.at_once, self._done = 0, 0, threading.Event()
 
     def run(self) -> None:
         """Look twice a second."""
         while not self._done.wait(0.5):
-            self.peak = max(self.peak, sum(map(_share, [me := psutil.Process(), *me.children(recursive=True)])))
+            me = psutil.Process()
+            self.peak = max(self.peak, sum(map(_share, [me, *me.children(recursive=True)])))
+            self.at_once = max(self.at_once, len(me.children()))
 
-    def stop(self) -> int:
-        """Return the peak."""
+    def stop(self) -> None:
+        """Look no more."""
         self._done.set()
         self.join()
-        return self.peak
 
 
 def _share(process: psutil.Process) -> int:
@@ -213,18 +214,18 @@ def _share(process: psutil.Process) -> int:
 def cells(scratch: Path) -> None:
     """Print what sixty cells take."""
     params = make_workspace(scratch / "workspace", 20, LANGUAGES)
-    memory = Memory()
-    memory.start()
-    tasks, total = run_pipeline(scratch / "workspace", params, scratch / "root")
-    peak = memory.stop()
-    count = Counter(name for name, _ in tasks)
+    watch = Watch()
+    watch.start()
+    _, total = run_pipeline(scratch / "workspace", params, scratch / "root")
+    watch.stop()
     (run,) = (path for path in (scratch / "root").iterdir() if path.is_dir())
-    bento = digest(next(run.rglob("package/bento")))[:12]
-    print(
-        f"{len(params.cells)} cells, {sum(count.values())} tasks: {total / 60:.1f} min, {peak / 2**30:.2f} GiB at most"
-    )
-    print(f"each step once a cell: {all(count[step] == 60 for step in ('prepare', 'generate', 'filter', 'train'))}")
-    print(f"bento {bento}")
+    # Of what is logged side by side, a line may be torn: what each task has written is counted.
+    count = Counter(written.parent.name for written in run.rglob("executor_output.json"))
+    print(f"{len(params.cells)} cells, {sum(count.values())} tasks, {watch.at_once} of them at once")
+    print(f"{total / 60:.1f} min, {watch.peak / 2**30:.2f} GiB at most")
+    once = all(count[step] == len(params.cells) for step in ("prepare", "generate", "filter", "train"))
+    print(f"each step once a cell: {once}")
+    print(f"bento {digest(next(run.rglob('package/bento')))[:12]}")
 
 
 def main() -> None:

@@ -663,7 +663,7 @@ class ClusterParams(Section):
     """Section `cluster`: Kubeflow Pipelines on Kubernetes."""
 
     endpoint: str | None = Field(
-        pattern=r"^https?://[^@?#\s]+$", description="URL of Kubeflow Pipelines, such as http://localhost:8888."
+        pattern=r"^https?://[^@?#\s]+$", description="URL of Kubeflow Pipelines, such as http://localhost:8080."
     )
     namespace: KubernetesName = Field(description="Namespace in which runs take place.")
     token_file: str | None = Field(min_length=1, description="File with the token for the endpoint, where it asks one.")

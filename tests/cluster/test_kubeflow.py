@@ -517,7 +517,7 @@ def test_a_token_that_the_server_repeats_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_no_endpoint_and_no_token_file_are_said_before_anything_is_sent(tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match="no endpoint .*port-forward svc/ml-pipeline 8888:8888"):
+    with pytest.raises(ParamsError, match="no endpoint .*port-forward svc/ml-pipeline-ui 8080:80"):
         Kubeflow(cluster(endpoint=None))
     file = tmp_path / "token"
     with pytest.raises(DataError, match=f"token is missing; make one: `kubectl .*create token .* > {file}`"):

@@ -187,7 +187,7 @@ def test_interrupting_the_wait_says_that_the_run_goes_on(typed: Typed, monkeypat
     [
         pytest.param(["--cell", "demo/xx"], "cell demo/xx is not in params.yaml:cells, which holds demo/sl", id="cell"),
         pytest.param(["--revision", "nosuch"], "revision nosuch is not in .*, which has main", id="revision"),
-        pytest.param(["--endpoint", "localhost:8888"], "cluster: endpoint: .* is not allowed", id="endpoint"),
+        pytest.param(["--endpoint", "localhost:8080"], "cluster: endpoint: .* is not allowed", id="endpoint"),
         pytest.param(["--namespace", "No_Name"], "cluster: namespace: 'No_Name' is not allowed", id="namespace"),
         pytest.param(["--token-file", "nosuch"], "nosuch is missing", id="token file"),
         pytest.param(["--experiment", ""], "--experiment is empty; give a name", id="experiment"),

@@ -27,8 +27,7 @@ from polydistill.params import ClusterParams
 LIBRARY = Path(__file__).parents[1]
 PIPELINES = ("distill", "retrain", "ablate")
 
-FORWARD = "kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888"
-FORWARD_PAGES = "kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80"
+FORWARD = "kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80"  # the pages, and the API behind them
 
 _WITHIN_S = (10, 60)  # to connect, to answer
 _PAGE = 100
@@ -173,7 +172,7 @@ class Kubeflow:
         if params.endpoint is None:
             raise ParamsError(
                 f"no endpoint of Kubeflow Pipelines is set: run `{FORWARD}`, and give cluster.endpoint in params.yaml "
-                "or --endpoint, such as http://localhost:8888"
+                "or --endpoint, such as http://localhost:8080"
             )
         self.endpoint = params.endpoint.rstrip("/")
         self._params = params
@@ -416,7 +415,7 @@ class Kubeflow:
         page = f"#/runs/details/{run}"
         if self._serves_pages():
             return f"{self.endpoint}/{page}"
-        return f"http://localhost:8080/{page} while this runs: {FORWARD_PAGES}"
+        return f"http://localhost:8080/{page} while this runs: {FORWARD}"
 
     def _serves_pages(self) -> bool:
         pool = self._client.rest_client.pool_manager
@@ -463,7 +462,7 @@ class Kubeflow:
     def _not_kubeflow(self) -> PolydistillError:
         return ParamsError(
             f"{self.endpoint} answers, but not as the API of Kubeflow Pipelines (a login page, or another service?); "
-            f"go around it: `{FORWARD}`, endpoint http://localhost:8888"
+            f"go around it: `{FORWARD}`, endpoint http://localhost:8080"
         )
 
     def _no_api(self) -> PolydistillError:

@@ -7,6 +7,7 @@ from components import component
 
 @component
 def deploy(
+    run: str,
     cluster: dict,
     promoted: dsl.Input[dsl.Artifact],
     winners: dsl.Input[list[dsl.Model]],
@@ -16,6 +17,7 @@ def deploy(
     """Roll the promoted bento out, and go back to the one before where it does not answer as its winners did.
 
     Args:
+        run: Id of the run.
         cluster: Section `cluster` of params.yaml.
         promoted: What `promote` wrote, with the bento.
         winners: The winner of each cell of the run, with its known answers.
@@ -33,5 +35,5 @@ def deploy(
     content = read_json(Path(promoted.path, "promoted.json"))
     bento = content["bento"] and {**content["bento"], "serial": content["serial"]}
     with gathered([Path(winner.path) for winner in winners], "winner.json") as folder:
-        facts = run_deploy(serving, bento, folder, Path(deployed.path))
+        facts = run_deploy(serving, bento, folder, Path(deployed.path), run=run)
     Path(summary.path).write_text(to_markdown(facts), encoding="utf-8")

@@ -146,7 +146,7 @@ class Cluster:
         return env
 
 
-WAITS = {"poll_s", "stuck_s", "answer_within_s"}
+WAITS = {"poll_s", "stuck_s", "answer_within_s", "run"}
 
 
 @pytest.fixture
@@ -273,6 +273,19 @@ def test_a_bento_whose_pods_do_not_get_ready_is_rolled_back(
     assert said.endswith("which answers")
     assert cluster.state == serving(FIRST)
     assert kube.variable_in_ready_pods("polydistill", "serving", "BENTO_DIGEST") == [FIRST, FIRST]
+
+
+def test_a_second_try_does_not_put_before_users_what_the_first_took_back_and_another_run_may(
+    cluster: Cluster, kube: KubeServer
+) -> None:
+    cluster.roll_out(FIRST, run="r1")
+    shutil.rmtree(cluster.folder / "deployed")
+    assert "which answers" in cluster.failure(SECOND, cluster.spoilt(SECOND), run="r2")
+    before = kube.get("polydistill", "serving")
+    assert "was rolled out by this run already, and taken back" in cluster.failure(SECOND, run="r2")
+    assert kube.get("polydistill", "serving") == before
+    cluster.roll_out(SECOND, run="r3")
+    assert cluster.state == serving(SECOND)
 
 
 def test_a_service_that_lacks_a_cell_is_rolled_back(cluster: Cluster) -> None:
@@ -511,6 +524,7 @@ def test_the_component_rolls_out_what_was_promoted(cluster: Cluster, caplog: pyt
     write_json(cluster.folder / "promoted/promoted.json", {"bento": dict(served.bento), "serial": 3})
     artifacts = {name: str(cluster.folder / name) for name in ("promoted", "deployed", "summary")}
     deploy.python_func(
+        run="r1",
         cluster=section(cluster.params),
         promoted=dsl.Artifact(uri=artifacts["promoted"]),
         winners=[dsl.Model(uri=str(served.winners / "clinic/sl"))],
@@ -526,6 +540,7 @@ def test_the_component_has_nothing_to_do_where_nothing_was_promoted(cluster: Clu
     (cluster.folder / "promoted").mkdir()
     write_json(cluster.folder / "promoted/promoted.json", {"bento": {}, "serial": None})
     deploy.python_func(
+        run="r1",
         cluster=section(cluster.params),
         promoted=dsl.Artifact(uri=str(cluster.folder / "promoted")),
         winners=[],

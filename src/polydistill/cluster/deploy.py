@@ -8,6 +8,8 @@ While a roll-out is under way, an annotation of the Deployment holds what was se
 half-way and run again goes on from there: it waits, asks and, if need be, goes back to the same.
 The manifests name none of these fields, so `kubectl apply` leaves them as they are.
 
+Another annotation holds what a run took back, so that a second try of that run does not put it before users again.
+
 The number of pods belongs to the autoscaler and is not touched, unless it is 0.
 
 Verbs: all of those that kube.py lists.
@@ -52,11 +54,11 @@ DIGEST = "polydistill.dev/bento-digest"
 """Annotation of the pods: its digest."""
 BEFORE = "polydistill.dev/bento-before"
 """Annotation of the Deployment while a roll-out is under way: the bento before it; `null`: none."""
+REFUSED = "polydistill.dev/bento-refused"
+"""Annotation of the Deployment after a roll-back: the run, and the digest of the bento that it took back."""
 
 # What pods and proxies answer for a moment while they start or go away.
 _FOR_NOW = frozenset({502, 503, 504})
-# The patch that ends a roll-out.
-_FINISHED: Object = {"metadata": {"annotations": {BEFORE: None}}}
 # A proxy that the environment names is not for Services.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -103,6 +105,7 @@ def run_deploy(
     winners: Path,
     deployed: Path,
     *,
+    run: str = "",
     poll_s: float = 2.0,
     stuck_s: float = 300.0,
     answer_within_s: float = 60.0,
@@ -116,6 +119,7 @@ def run_deploy(
             bento, since another run may have promoted a cell meanwhile; where none is, it is enough that the bento is
             ready and of the right version.
         deployed: Folder to write deploy.json to.
+        run: Id of the run, which may try again: a bento that it has taken back once is not rolled out by it again.
         poll_s: Seconds between two looks.
         stuck_s: Seconds after which a pod counts as stuck, for example because its image cannot be pulled.
         answer_within_s: Seconds after the roll-out in which the service must answer.
@@ -133,10 +137,11 @@ def run_deploy(
         facts["told"] = "Nothing is promoted, so what is served stays."
     else:
         wanted = Bento.read(bento, "what was promoted")
-        rollout = _Rollout(Kube.connect(), params, Patience(params.ready_within_s, poll_s, stuck_s), answer_within_s)
+        patience = Patience(params.ready_within_s, poll_s, stuck_s)
+        rollout = _Rollout(Kube.connect(), params, patience, answer_within_s, run)
         facts |= {"deployment": f"{params.namespace}/{params.deployment}", "bento": asdict(wanted)}
         try:
-            facts["checked"] = rollout.run(wanted, winners)
+            facts["checked"] = rollout.to(wanted, winners)
             proven = (
                 "answers as its winners did" if facts["checked"] else "is ready; none of its winners is of this run"
             )
@@ -162,8 +167,9 @@ class _Rollout:
     params: ServingParams
     patience: Patience
     answer_within_s: float
+    run: str
 
-    def run(self, wanted: Bento, winners: Path) -> dict[str, int]:
+    def to(self, wanted: Bento, winners: Path) -> dict[str, int]:
         """Roll out; return how many known answers of each cell were given again."""
         self._change(lambda found: self._forward(found, wanted))
         try:
@@ -172,11 +178,16 @@ class _Rollout:
             raise
         except Exception as exc:  # whatever a strange service makes of the questions
             raise PolydistillError(f"{self._name()}: {wanted} is not served: {exc}\n{self._back(wanted)}") from exc
-        self._change(lambda found: _FINISHED if _is_of(found, wanted) else None)
+        self._change(lambda found: _ended() if _is_of(found, wanted) else None)
         return checked
 
     def _forward(self, found: Object, wanted: Bento) -> Object | None:
         now, noted = _bento(found), _noted(found)
+        if self.run and annotations(found).get(REFUSED) == self._note(wanted):
+            raise PolydistillError(
+                f"{self._name()}: {wanted} was rolled out by this run already, and taken back; the log of that try of "
+                "`deploy` says why"
+            )
         by_hand = _digest(now) != _digest(noted)
         if _digest(now) == wanted.digest:
             log.info("%s has %s already", self._name(), wanted)
@@ -235,7 +246,8 @@ class _Rollout:
             return f"nothing was rolled out before, so there is nothing to go back to; `{look}` shows its pods"
         log.warning("%s: going back to %s", self._name(), before)
         try:
-            self._change(lambda found: _template(before) | _FINISHED if _is_of(found, wanted) else None)
+            refused = self._note(wanted)
+            self._change(lambda found: _template(before) | _ended(refused) if _is_of(found, wanted) else None)
             # A deadline that has passed stands in the status until the first pod of before is ready again.
             self._wait(before, gives_up=lambda _: None)
             self._persistently(lambda: self._served(before))
@@ -285,6 +297,9 @@ class _Rollout:
 
     def _change(self, patch_for: Callable[[Object], Object | None]) -> None:
         self.kube.change(self.params.namespace, self.params.deployment, patch_for)
+
+    def _note(self, refused: Bento) -> str:
+        return json.dumps({"run": self.run, "digest": refused.digest})
 
     def _name(self) -> str:
         return f"{self.params.namespace}/{self.params.deployment}"
@@ -338,6 +353,11 @@ def _template(bento: Bento) -> Object:
     notes = {BENTO: json.dumps(asdict(bento)), DIGEST: bento.digest}
     pod = {"initContainers": [{"name": CONTAINER, "env": told}]}
     return {"spec": {"template": {"metadata": {"annotations": notes}, "spec": pod}}}
+
+
+def _ended(refused: str | None = None) -> Object:
+    """Return the patch that ends a roll-out, with what is noted of a bento that was taken back."""
+    return {"metadata": {"annotations": {BEFORE: None, REFUSED: refused}}}
 
 
 def _deadline_passed(found: Object) -> str | None:

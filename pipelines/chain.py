@@ -250,7 +250,9 @@ def distil_cells(
         champions=champions.outputs["champions"],
     )
     promoted.after(served, monitored, snapshot)  # what does not answer right, or cannot be traced, is not promoted
-    deployed = deploy_step(cluster=cluster, promoted=promoted.outputs["promoted"], winners=dsl.Collected(victor))
+    deployed = deploy_step(
+        run=RUN, cluster=cluster, promoted=promoted.outputs["promoted"], winners=dsl.Collected(victor)
+    )
     cached(prepared, generated, filtered, trained, evaluated, measured, selected)
     never_cached(card, challenged, bundled, report, packaged, served, monitored, snapshot, promoted, deployed)
 

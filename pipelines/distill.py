@@ -71,6 +71,6 @@ def distill(
     with dsl.ExitHandler(let_go):
         fetched = fetch_step(repository=repository, revision=revision, cells=cells)
         champions = champions_step(cluster=cluster)
-        ready = teacher_up(run=RUN, cluster=cluster).after(fetched)
+        ready = teacher_up(run=RUN, cluster=cluster).after(fetched, champions)
         distil_cells(fetched=fetched, champions=champions, ready=ready, repository=repository, settings=settings)
     never_cached(let_go, fetched, champions, ready)

@@ -69,16 +69,10 @@ def retrain(
     )
     let_go = teacher_down(run=RUN, cluster=cluster)
     with dsl.ExitHandler(let_go):
-        champions = champions_step(cluster=cluster)
-        due = due_step(
-            cluster=cluster,
-            cells=cells,
-            champions=champions.outputs["champions"],
-            repository=repository,
-            revision=revision,
-        )
+        due = due_step(cluster=cluster, cells=cells, repository=repository, revision=revision)
         with dsl.If(due.outputs["Output"] != "", name="any-due"):
             fetched = fetch_step(repository=repository, revision=revision, cells=cells, only=due.outputs["Output"])
-            ready = teacher_up(run=RUN, cluster=cluster).after(fetched)
+            champions = champions_step(cluster=cluster)
+            ready = teacher_up(run=RUN, cluster=cluster).after(fetched, champions)
             distil_cells(fetched=fetched, champions=champions, ready=ready, repository=repository, settings=settings)
-    never_cached(let_go, champions, due, fetched, ready)
+    never_cached(let_go, due, fetched, champions, ready)

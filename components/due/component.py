@@ -9,7 +9,6 @@ from components import component
 def due(
     cluster: dict,
     cells: list,
-    champions: dsl.Input[dsl.Artifact],
     due: dsl.Output[dsl.Artifact],
     summary: dsl.Output[dsl.Markdown],
     repository: str = "",
@@ -20,7 +19,6 @@ def due(
     Args:
         cluster: Section `cluster` of params.yaml.
         cells: The cells of params.yaml.
-        champions: The champion of each cell.
         due: Which cells are due, and why.
         summary: The same, to read.
         repository: Git repository with data/, as the pods reach it; "": whether data changed is not looked at.
@@ -47,6 +45,6 @@ def due(
             fetched = run_fetch(repository, revision, of, Path(scratch, "data"))
         return {found["cell"]: found["digest"] for found in fetched}
 
-    found = run_due(Path(champions.path), settings.store, cells, settings.retrain, Path(due.path), digests)
+    found = run_due(settings.store, cells, settings.retrain, Path(due.path), digests)
     shutil.copyfile(Path(due.path, "due.md"), summary.path)
     return ",".join(found)

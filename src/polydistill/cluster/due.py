@@ -12,8 +12,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from polydistill.cluster.champions import damage, read_champions
-from polydistill.cluster.registry import Champion, Lost
+from polydistill.cluster.registry import Champion, Lost, Registry, read_registry
 from polydistill.cluster.store import Store, open_store
 from polydistill.errors import DataError
 from polydistill.files import new_folder, write_json
@@ -64,7 +63,7 @@ def read_verdict(store: Store) -> DriftVerdict | None:
 
 def reason_due(
     champion: Champion | None,
-    damaged: str | None,
+    missing: str | None,
     verdict: CellVerdict | None,
     judged_at: datetime | None,
     now: datetime,
@@ -74,7 +73,7 @@ def reason_due(
 
     Args:
         champion: The champion of the cell.
-        damaged: What is wrong with it.
+        missing: What of it is not in the store.
         verdict: What the drift monitor says of the cell.
         judged_at: When it said so; what it said before the promotion was about another champion.
         now: The time.
@@ -82,8 +81,8 @@ def reason_due(
     """
     if champion is None:
         return "it has no champion yet"
-    if damaged:
-        return f"its champion cannot be used: {damaged}"
+    if missing:
+        return f"its champion cannot be used: {missing} is missing"
     if verdict is not None and judged_at is not None and verdict.retrain and judged_at > champion.promoted_at:
         return f"drift in production: {'; '.join(verdict.reasons)}"
     age = now - champion.promoted_at
@@ -110,7 +109,6 @@ def reason_to_wait(lost: Lost | None, digest: str | None, now: datetime, max_age
 
 
 def run_due(
-    champions: Path,
     store_url: str | None,
     cells: Sequence[str],
     params: RetrainParams,
@@ -120,8 +118,8 @@ def run_due(
     """Say which cells to train again.
 
     Args:
-        champions: What `run_champions` wrote.
-        store_url: Where the drift monitor leaves its verdict; None: there is none.
+        store_url: Where champions are, and the drift monitor leaves its verdict; None: there are none. Champions are
+            not fetched: one that is damaged, and not missing, is found out by `challenge`.
         cells: The cells of params.yaml, task/language.
         params: Section `cluster.retrain` of params.yaml.
         due: Folder to write due.json to: for each cell that is due the reason, the cells that are not, and of those
@@ -131,18 +129,20 @@ def run_due(
     Returns:
         The cells that are due, in the order of `cells`.
     """
-    registry = read_champions(champions)
-    verdict = read_verdict(open_store(store_url)) if store_url else None
+    store = open_store(store_url) if store_url else None
+    registry = read_registry(store)[0] if store else Registry()
+    missing = {cell: _missing(store, registry.champions.get(cell)) for cell in cells} if store else {}
+    verdict = read_verdict(store) if store else None
     judged_at, judged = (verdict.time, verdict.cells) if verdict else (None, {})
     now = datetime.now(UTC)
     reasons = {
         cell: reason_due(
-            registry.champions.get(cell), damage(champions, cell), judged.get(cell), judged_at, now, params.max_age_days
+            registry.champions.get(cell), missing.get(cell), judged.get(cell), judged_at, now, params.max_age_days
         )
         for cell in cells
     }
     due_at_all = {cell: reason for cell, reason in reasons.items() if reason is not None}
-    held = [cell for cell in due_at_all if cell in registry.lost and not damage(champions, cell)]
+    held = [cell for cell in due_at_all if cell in registry.lost and not missing.get(cell)]
     today = digests(held) if held else {}
     waits = {cell: reason_to_wait(registry.lost[cell], today.get(cell), now, params.max_age_days) for cell in held}
     waiting = {cell: f"{due_at_all[cell]}; but {why}" for cell, why in waits.items() if why is not None}
@@ -163,6 +163,12 @@ def run_due(
     for cell, reason in waiting.items():
         log.info("%s is not due: %s", cell, reason)
     return list(found)
+
+
+def _missing(store: Store, champion: Champion | None) -> str | None:
+    """Return where a part of a champion should be that is not there; None where all is."""
+    kept = [champion.winner, champion.card, champion.reference] if champion else []
+    return next((f"{store.url}/{part.path}" for part in kept if not store.has(part.path)), None)
 
 
 def told(due: Mapping[str, str], waiting: Mapping[str, str], cells: int) -> str:

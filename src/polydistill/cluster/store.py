@@ -122,6 +122,10 @@ class Store:
         with self._explained():
             return sorted(found["path"] for chunk in obstore.list(self._storage, prefix) for found in chunk)
 
+    def has(self, path: str) -> bool:
+        """Return whether there is such an object."""
+        return self._size(path) is not None
+
     def upload_folder(self, folder: Path, prefix: str) -> tuple[str, str]:
         """Keep a folder as <prefix>/<digest>.tar; the same files give the same digest, and are uploaded once.
 

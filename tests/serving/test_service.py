@@ -192,6 +192,23 @@ def test_the_rehearsal_fails_at_the_first_text_that_is_answered_otherwise(work: 
         rehearse(url, winners)
 
 
+@pytest.mark.parametrize(("by", "passes"), [(0.01, True), (0.05, False)])
+def test_a_network_may_answer_a_little_otherwise_on_another_processor(
+    work: Path, url: str, tmp_path: Path, by: float, passes: bool
+) -> None:
+    winners = shutil.copytree(work / "winners", tmp_path / "winners")
+    folder = winners / "clinic" / "sw"
+    write_json(folder / "winner.json", read_json(folder / "winner.json") | {"student": "encoder"})
+    known = read_json(folder / "known_answers.json")
+    known[2]["probability"] -= by
+    write_json(folder / "known_answers.json", known)
+    if passes:
+        assert len(rehearse(url, winners)) == 16
+    else:
+        with pytest.raises(PolydistillError, match="clinic/sw: the service answers book"):
+            rehearse(url, winners)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_rehearsal_leaves_no_server_and_no_file(
     work: Path, tmp_path: Path, sent: signal.Signals

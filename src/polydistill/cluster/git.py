@@ -41,7 +41,7 @@ _SETTINGS = {
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_ASKPASS", "SSH_ASKPASS")
 
 
-class RefusedError(PolydistillError):
+class NoRepositoryError(PolydistillError):
     """The server was asked, and has no such repository for this user: from another machine it says the same."""
 
 
@@ -140,7 +140,7 @@ def checked_out(address: Address, revision: str) -> Iterator[Checkout]:
 
     Raises:
         ParamsError: If the repository does not have the revision or the folder.
-        RefusedError: If the server has no such repository for this user.
+        NoRepositoryError: If the server has no such repository for this user.
         PolydistillError: If the repository cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="polydistill-git-") as scratch:
@@ -269,7 +269,7 @@ _REASONS = (
         r"Authentication failed|error: 401|Invalid username",
         "it refused the user or the token",
         CREDENTIALS,
-        RefusedError,
+        NoRepositoryError,
     ),
     (
         r"error: 403|[Pp]ermission.*denied|not allowed to|hook declined|protected branch|[Rr]ead.only",
@@ -293,7 +293,7 @@ _REASONS = (
         r"not found|does not exist|not appear to be a git repository",
         "there is no such repository, or the user may not see it",
         _LOOK,
-        RefusedError,
+        NoRepositoryError,
     ),
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from polydistill.cluster.arguments import require_cluster
-from polydistill.cluster.git import Address, Checkout, RefusedError, checked_out, parse_address
+from polydistill.cluster.git import Address, Checkout, NoRepositoryError, checked_out, parse_address
 from polydistill.cluster.remote import default_remote
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.params import Params
@@ -46,7 +46,7 @@ def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept:
             if recorded:
                 yield from _about_recordings(checkout, cells, where)
             yield from _about_dvc(checkout, cells, where, kept)
-    except (ParamsError, DataError, RefusedError) as exc:
+    except (ParamsError, DataError, NoRepositoryError) as exc:
         yield str(exc)
     except PolydistillError as exc:  # it may be that only the pods reach it, or have the token
         log.warning("only data/ here was looked at, and not whether %s has it: %s", cluster.revision, exc)

@@ -36,7 +36,9 @@ _ROUTES = {
     "pods/log": re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<name>[^/]+)/log$"),
     "pods": re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods$"),
     "events": re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/events$"),
+    "workflows.argoproj.io": re.compile(r"/apis/argoproj.io/v1alpha1/namespaces/(?P<namespace>[^/]+)/workflows$"),
 }
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
 # By which key a strategic merge patch merges a list; other lists are replaced.
 _MERGED_BY = {
     "containers": "name",
@@ -115,6 +117,16 @@ def deployment(namespace: str, name: str, *, replicas: int = 0, init: str | None
     }
 
 
+def workflow(namespace: str, run: str, phase: str | None) -> Object:
+    """Return the Workflow of a run of Kubeflow; a phase of None: its controller has not seen it yet."""
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": f"distill-{run}", "namespace": namespace, "labels": {"pipeline/runid": run}},
+        "status": {} if phase is None else {"phase": phase},
+    }
+
+
 class Refused(Exception):
     """An answer that is a Status."""
 
@@ -156,6 +168,8 @@ class KubeServer:
     """Each Deployment as it was after each patch."""
     patches: list[Object] = field(default_factory=list)
     """Each of those patches."""
+    workflows: list[Object] | None = field(default_factory=list)
+    """Those of Argo; None: it is not installed."""
     lag: int = 0
     """Looks after a change for which the controller has not seen it yet, so that the status is that of before."""
     lingering: int = 1
@@ -253,7 +267,12 @@ class KubeServer:
             return self._answer_deployment(verb, (namespace, name), headers, body)
         if resource == "pods/log":
             return self._answer_log(name, asked)
-        items = self.pods_of(namespace) if resource == "pods" else self._events(namespace)
+        if resource == "workflows.argoproj.io":
+            if self.workflows is None:
+                return 404, b"404 page not found\n"
+            items = [found for found in self.workflows if found["metadata"]["namespace"] == namespace]
+        else:
+            items = self.pods_of(namespace) if resource == "pods" else self._events(namespace)
         items = [item for item in items if _is_selected(item, asked)]
         return 200, json.dumps({"kind": "List", "metadata": {}, "items": items}).encode()
 
@@ -457,11 +476,23 @@ def _forbidden(verb: str, resource: str, namespace: str, name: str) -> Refused:
 
 def _is_selected(item: Object, asked: Mapping[str, str]) -> bool:
     labels = item["metadata"].get("labels", {})
-    by_label = [pair.split("=") for pair in asked.get("labelSelector", "").split(",") if pair]
+    by_label = _selector(asked.get("labelSelector", ""))
     by_field = [pair.split("=") for pair in asked.get("fieldSelector", "").split(",") if pair]
-    return all(labels.get(key) == value for key, value in by_label) and all(
+    return all(labels.get(key) in values for key, values in by_label.items()) and all(
         item.get(key) == value for key, value in by_field
     )
+
+
+def _selector(text: str) -> dict[str, list[str]]:
+    """Return which values of each label a selector allows; it knows `key=value` and `key in (one, another)`."""
+    allowed: dict[str, list[str]] = {}
+    for term in re.split(r",(?![^(]*\))", text) if text else ():
+        among = re.fullmatch(r"\s*(\S+) in \(([^()]*)\)\s*", term)
+        key, values = (among[1], among[2].split(",")) if among else (term.split("=")[0], term.split("=")[1:])
+        allowed[key] = [value.strip() for value in values]
+    if not all(_LABEL_VALUE.fullmatch(value) for values in allowed.values() for value in values):
+        raise Refused(400, "BadRequest", f"unable to parse requirement: invalid label value in {text!r}")
+    return allowed
 
 
 def _handler(server: KubeServer) -> type[BaseHTTPRequestHandler]:

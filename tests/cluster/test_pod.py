@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 import pytest
 
 from commands import wait_for
-from polydistill.cluster import teacher
+from kube_server import deployment, kube_server, workflow
 from polydistill.cluster.due import VERDICT, read_verdict
-from polydistill.cluster.pod import fetch_bento, monitor, pod
+from polydistill.cluster.pod import fetch_bento, monitor
 from polydistill.cluster.registry import read_registry
 from polydistill.cluster.shipping import Shipper, read_shipped
 from polydistill.cluster.store import Store, open_store
+from polydistill.cluster.teacher import HOLDERS
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import digest
 from polydistill.package import run_package
@@ -462,18 +462,21 @@ def test_wrong_input_is_said_without_a_traceback(arguments: list[str], code: int
     assert (found, said in stderr, "Traceback" in stderr) == (code, True, False)
 
 
-def test_release_teacher_lets_go_for_runs_that_are_dead(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    asked_for: list[tuple[str, str]] = []
-
-    def release(params: Any) -> list[str]:
-        asked_for.append((params.namespace, params.deployment))
-        return ["spring"]
-
-    monkeypatch.setattr(teacher, "release_expired", release)
-    command: Callable[..., Any] = pod
-    with caplog.at_level("INFO", logger="polydistill"):
-        command(["release-teacher", "--namespace", "polydistill", "--deployment", "teacher"], standalone_mode=False)
-    assert asked_for == [("polydistill", "teacher")]
-    assert "spring had not let go of the teacher in time" in caplog.text
+def test_release_teacher_lets_go_for_runs_that_are_over(tmp_path: Path) -> None:
+    with kube_server() as kube:
+        kube.add(deployment("polydistill", "teacher", replicas=1))
+        held = {"spring": "2999-01-01T00:00:00+00:00", "autumn": "2026-01-01T00:00:00+00:00"}
+        kube.edit("polydistill", "teacher", {"metadata": {"annotations": {HOLDERS: json.dumps(held)}}})
+        kube.workflows = [workflow("kubeflow", "spring", "Failed")]
+        command = ["release-teacher", "--namespace=polydistill", "--deployment=teacher"]
+        environment = {"KUBECONFIG": str(kube.kubeconfig(tmp_path / "kubeconfig"))}
+        assert run(*command, **environment) == (
+            0,
+            "autumn had not let go of the teacher, and no longer holds it: its time is up\n",
+        )
+        assert kube.get("polydistill", "teacher")["spec"]["replicas"] == 1
+        assert run(*command, "--runs-namespace=kubeflow", **environment) == (
+            0,
+            "spring had not let go of the teacher, and no longer holds it: its Workflow has ended: Failed\n",
+        )
+        assert kube.get("polydistill", "teacher")["spec"]["replicas"] == 0

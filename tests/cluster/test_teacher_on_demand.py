@@ -28,9 +28,20 @@ from kubernetes.config import incluster_config
 
 from components.teacher_down.component import teacher_down
 from components.teacher_up.component import teacher_up
-from kube_server import Fate, KubeServer, container, crashing, deployment, kube_server, never, unschedulable, waiting
+from kube_server import (
+    Fate,
+    KubeServer,
+    container,
+    crashing,
+    deployment,
+    kube_server,
+    never,
+    unschedulable,
+    waiting,
+    workflow,
+)
 from polydistill.cluster import kube as kube_module
-from polydistill.cluster.teacher import HOLDERS, UNHELD_REPLICAS, release_expired, run_teacher_down, run_teacher_up
+from polydistill.cluster.teacher import HOLDERS, UNHELD_REPLICAS, release_ended, run_teacher_down, run_teacher_up
 from polydistill.errors import PolydistillError
 from polydistill.params import TeacherOnDemandParams, load_params, to_struct
 
@@ -40,6 +51,8 @@ PARAMS = TeacherOnDemandParams(
 AT_ONCE = PARAMS.model_copy(update={"ready_within_s": 0})
 LAPSED = PARAMS.model_copy(update={"hold_within_s": -1})
 ENDED = {"terminated": {"exitCode": 1, "reason": "Error"}}
+RUNS, ID = "kubeflow", "8b2f1c44-0f6e-4a0e-9d8b-3a3b8f0e7c11"
+LATER, LONG_AGO = "2999-01-01T00:00:00+00:00", "2026-01-01T00:00:00+00:00"
 NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
 
 
@@ -160,20 +173,20 @@ def test_the_pods_that_a_person_asked_for_are_put_back(kube: KubeServer) -> None
     down("run-1")
     down("run-2")
     assert asked_for(kube) == 2
-    assert release_expired(PARAMS) == []
+    assert release_ended(PARAMS) == {}
     assert asked_for(kube) == 2
 
 
 def test_the_hold_of_a_dead_run_ends_with_its_time(kube: KubeServer) -> None:
     hold(kube, {"dead": "2026-01-01T00:00:00+00:00"}, replicas=1)
-    assert release_expired(PARAMS) == ["dead"]
+    assert release_ended(PARAMS) == {"dead": "its time is up"}
     assert (asked_for(kube), holders(kube)) == (0, [])
-    assert release_expired(PARAMS) == []
+    assert release_ended(PARAMS) == {}
 
 
 def test_the_end_of_one_hold_leaves_the_others(kube: KubeServer) -> None:
     hold(kube, {"dead": "2026-01-01T00:00:00+00:00", "alive": "2999-01-01T00:00:00+00:00"}, replicas=1)
-    assert release_expired(PARAMS) == ["dead"]
+    assert release_ended(PARAMS) == {"dead": "its time is up"}
     assert (asked_for(kube), holders(kube)) == (1, ["alive"])
 
 
@@ -192,6 +205,107 @@ def test_a_run_that_lets_go_takes_the_dead_along(kube: KubeServer) -> None:
 def hold(kube: KubeServer, runs: dict[str, str], replicas: int) -> None:
     annotations = {HOLDERS: json.dumps(runs)}
     kube.edit("polydistill", "teacher", {"metadata": {"annotations": annotations}, "spec": {"replicas": replicas}})
+
+
+# What Kubeflow says of a run counts before its time.
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed", "Error"])
+def test_a_run_that_kubeflow_has_ended_is_let_go_of_before_its_time(kube: KubeServer, phase: str) -> None:
+    up(ID)
+    kube.workflows = [workflow(RUNS, ID, phase)]
+    assert release_ended(PARAMS, RUNS) == {ID: f"its Workflow has ended: {phase}"}
+    assert (asked_for(kube), holders(kube)) == (0, [])
+
+
+@pytest.mark.parametrize("phase", ["Running", "Pending", "Paused by a newer Argo", None])
+def test_a_run_that_has_not_ended_keeps_it(kube: KubeServer, phase: str | None) -> None:
+    up(ID)
+    kube.workflows = [workflow(RUNS, ID, phase)]
+    assert release_ended(PARAMS, RUNS) == {}
+    assert (asked_for(kube), holders(kube)) == (1, [ID])
+
+
+def test_of_two_runs_that_hold_it_only_the_one_that_ended_is_let_go_of(kube: KubeServer) -> None:
+    up(ID)
+    up("still-runs")
+    kube.workflows = [workflow(RUNS, ID, "Failed"), workflow(RUNS, "still-runs", "Running")]
+    assert list(release_ended(PARAMS, RUNS)) == [ID]
+    assert (asked_for(kube), holders(kube)) == (1, ["still-runs"])
+    kube.workflows = [workflow(RUNS, "still-runs", "Failed")]
+    assert list(release_ended(PARAMS, RUNS)) == ["still-runs"]
+    assert (asked_for(kube), holders(kube)) == (0, [])
+
+
+def test_a_run_that_kubeflow_does_not_know_keeps_it_until_its_time(
+    kube: KubeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    up(ID)
+    kube.workflows = [workflow("team-a", ID, "Failed"), workflow(RUNS, "another", "Failed")]
+    assert release_ended(PARAMS, RUNS) == {}
+    assert f"{ID} has no Workflow in namespace kubeflow; only its time counts" in caplog.text
+    assert (asked_for(kube), holders(kube)) == (1, [ID])
+    hold(kube, {ID: LONG_AGO}, replicas=1)
+    assert release_ended(PARAMS, RUNS) == {ID: "its time is up"}
+    assert asked_for(kube) == 0
+
+
+@pytest.mark.parametrize("run", ['a "quoted" one', "žagar/ünï 例", "", "x" * 64, "-a", "{{$.pipeline_job_uuid}}"])
+def test_a_holder_that_cannot_be_a_run_of_kubeflow_keeps_no_other_from_being_let_go_of(
+    kube: KubeServer, run: str
+) -> None:
+    hold(kube, {run: LATER, ID: LATER}, replicas=1)
+    kube.workflows = [workflow(RUNS, ID, "Failed")]
+    assert list(release_ended(PARAMS, RUNS)) == [ID]
+    assert (asked_for(kube), holders(kube)) == (1, [run])
+
+
+@pytest.mark.parametrize(
+    ("denied", "told"),
+    [
+        pytest.param(
+            True,
+            "`kubectl auth can-i list workflows.argoproj.io --namespace kubeflow --as system:serviceaccount:",
+            id="not allowed",
+        ),
+        pytest.param(False, "the cluster has no workflows.argoproj.io; `kubectl api-resources`", id="no Argo"),
+    ],
+)
+def test_where_kubeflow_cannot_be_asked_the_time_counts_and_it_is_said_once(
+    kube: KubeServer, caplog: pytest.LogCaptureFixture, denied: bool, told: str
+) -> None:
+    hold(kube, {"dead": LONG_AGO, ID: LATER}, replicas=1)
+    kube.workflows = [workflow(RUNS, ID, "Failed")] if denied else None
+    kube.denied = {("list", "workflows.argoproj.io")} if denied else set()
+    kube.meddle = lambda: kube.edit("polydistill", "teacher", {"metadata": {"annotations": {"a": "conflict"}}})
+    assert release_ended(PARAMS, RUNS) == {"dead": "its time is up"}
+    assert (asked_for(kube), holders(kube)) == (1, [ID])
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert told in warning
+    assert warning.endswith("a run that was terminated holds the teacher until its time is up")
+
+
+def test_a_run_that_goes_on_again_while_it_is_let_go_of_keeps_it(kube: KubeServer) -> None:
+    up(ID)
+    kube.workflows = [workflow(RUNS, ID, "Failed")]
+
+    def retried() -> None:
+        kube.workflows = [workflow(RUNS, ID, "Running")]
+        hold(kube, {ID: LATER}, replicas=1)
+
+    kube.meddle = retried
+    assert release_ended(PARAMS, RUNS) == {}
+    assert (asked_for(kube), holders(kube)) == (1, [ID])
+    assert kube.meddle is None
+
+
+def test_whoever_comes_while_an_ended_run_is_let_go_of_keeps_it(kube: KubeServer) -> None:
+    up(ID)
+    kube.workflows = [workflow(RUNS, ID, "Failed")]
+    kube.meddle = lambda: hold(kube, {ID: LATER, "new": LATER}, replicas=1)
+    assert list(release_ended(PARAMS, RUNS)) == [ID]
+    assert (asked_for(kube), holders(kube)) == (1, ["new"])
 
 
 @pytest.mark.parametrize("note", ["no JSON", "[]", '{"run": 5}', '{"run": "tomorrow"}'])
@@ -480,8 +594,13 @@ def test_the_verbs_are_those_that_the_documentation_names(kube: KubeServer) -> N
     assert sorted(set(kube.asked)) == documented()
     kube.asked.clear()
     down()
-    release_expired(PARAMS)
+    release_ended(PARAMS, RUNS)
     assert {resource for _, resource in kube.asked} == {"deployments.apps"}
+    hold(kube, {"run-1": LATER}, replicas=1)
+    release_ended(PARAMS, RUNS)
+    assert set(kube.asked) - {("get", "deployments.apps"), ("patch", "deployments.apps")} == {
+        ("list", "workflows.argoproj.io")
+    }
 
 
 def documented() -> list[tuple[str, str]]:

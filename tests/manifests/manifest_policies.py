@@ -179,7 +179,7 @@ def secretive(objects: list[Object]) -> Iterator[str]:
 
 
 def least_privileged(objects: list[Object]) -> Iterator[str]:
-    """Roles name verbs and things, within our namespace, and those they are for."""
+    """Roles name verbs and things, and those they are for; in the namespace of runs they only list."""
     roles = {(role["metadata"]["namespace"], role["metadata"]["name"]) for role in of_kind(objects, "Role")}
     for found in of_kind(objects, "ClusterRole", "ClusterRoleBinding"):
         yield f"{named(found)}: reaches beyond the namespace"
@@ -190,6 +190,8 @@ def least_privileged(objects: list[Object]) -> Iterator[str]:
             changes = set(rule["verbs"]) - {"get", "list"}
             if changes and not rule.get("resourceNames"):
                 yield f"{named(role)}: may {', '.join(sorted(changes))} whatever there is"
+            if role["metadata"]["namespace"] != OURS and set(rule["verbs"]) != {"list"}:
+                yield f"{named(role)}: may do more than list what is Kubeflow's"
             if {"secrets", "pods/exec", "roles", "rolebindings", "serviceaccounts/token"} & set(rule["resources"]):
                 yield f"{named(role)}: may take what is not its own"
     for binding in of_kind(objects, "RoleBinding"):
@@ -354,10 +356,10 @@ def scalable(objects: list[Object]) -> Iterator[str]:
 
 
 def placed(objects: list[Object]) -> Iterator[str]:
-    """Everything stands in our namespace, which holds pods to the standard; in Kubeflow's only what runs need there."""
+    """Everything stands in our namespace, which holds pods to the standard; in Kubeflow's only what is about runs."""
     for found in objects:
         namespace = found["metadata"].get("namespace")
-        in_kubeflow = {"PersistentVolumeClaim", "NetworkPolicy"}
+        in_kubeflow = {"PersistentVolumeClaim", "NetworkPolicy", "Role", "RoleBinding"}
         if found["kind"] in CLUSTER_WIDE:
             allowed = namespace is None
         else:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import manifest_policies as must
 import pytest
 import yaml
-from kustomized import KUBERNETES, MANIFESTS, OVERLAYS, Object, built, of_kind, one, pods
+from kustomized import KUBERNETES, MANIFESTS, OVERLAYS, Object, built, built_with, of_kind, one, pods
 from manifest_policies import POLICIES, Policy
 
 from polydistill.cluster import kube
@@ -126,6 +127,11 @@ BROKEN: list[tuple[Policy, str, Change]] = [
     (must.least_privileged, "may patch", lambda o: rules(o)[0].pop("resourceNames")),
     (must.least_privileged, "not its own", lambda o: rules(o)[1]["resources"].append("secrets")),
     (must.least_privileged, "beyond", lambda o: one(o, "Role", "pipeline-runner").update(kind="ClusterRole")),
+    (
+        must.least_privileged,
+        "what is Kubeflow's",
+        lambda o: one(o, "Role", "polydistill-teacher-idle")["rules"][0]["verbs"].append("get"),
+    ),
     (must.least_privileged, "no such Role", lambda o: without(o, "Role", "teacher-idle")),
     (must.least_privileged, "no such account", lambda o: without(o, "ServiceAccount", "teacher-idle")),
     (must.accounted, "no such account as default", lambda o: pod(o).pop("serviceAccountName")),
@@ -251,8 +257,21 @@ def test_runs_may_do_what_the_code_does_and_no_more(overlay: str) -> None:
     assert named == [["teacher", "serving"]]
 
 
-def test_a_dead_run_is_let_go_of_with_less() -> None:
+def test_a_run_that_is_over_is_let_go_of_with_less() -> None:
     (rule,) = one(built("gpu"), "Role", "teacher-idle")["rules"]
     assert rule == {
         "apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["teacher"], "verbs": ["get", "patch"],
     }  # fmt: skip
+    (rule,) = one(built("gpu"), "Role", "polydistill-teacher-idle")["rules"]
+    assert rule == {"apiGroups": ["argoproj.io"], "resources": ["workflows"], "verbs": ["list"]}
+
+
+@pytest.mark.parametrize("namespace", ["kubeflow", "team-a"])
+def test_whoever_takes_the_teacher_down_may_look_at_runs_where_they_are(namespace: str, tmp_path: Path) -> None:
+    objects = built("gpu") if namespace == "kubeflow" else built_with("gpu", "profile", work=tmp_path)
+    assert f"--runs-namespace={namespace}" in container(objects, "release-teacher")["args"]
+    binding = one(objects, "RoleBinding", "polydistill-teacher-idle")
+    role = one(objects, "Role", binding["roleRef"]["name"])
+    assert [found["metadata"]["namespace"] for found in (binding, role)] == [namespace, namespace]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "teacher-idle", "namespace": "polydistill"}]
+    assert idle_pod(objects)["serviceAccountName"] == "teacher-idle"

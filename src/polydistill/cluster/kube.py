@@ -8,7 +8,8 @@ Deployment, and no others:
     get           pods/log
     list          events
 
-`release_expired` and `run_teacher_down` need the first line alone.
+`run_teacher_down` and `release_ended` need the first line alone; the latter, in the namespace of runs, also to list
+workflows.argoproj.io, which Kubeflow's runs are.
 
 Objects stay the dictionaries that the server sent: the models of the client would lose what a newer server knows, and
 refuse what it left out. A change is a patch that names the resourceVersion it was made for, so that two who change at
@@ -26,7 +27,7 @@ from typing import Any, Self
 import urllib3
 import yaml
 from kubernetes import config
-from kubernetes.client import ApiClient, ApiException, AppsV1Api, Configuration, CoreV1Api
+from kubernetes.client import ApiClient, ApiException, AppsV1Api, Configuration, CoreV1Api, CustomObjectsApi
 from kubernetes.config import ConfigException, incluster_config
 
 from polydistill.errors import PolydistillError
@@ -79,6 +80,7 @@ class Kube:
         self._client = client
         self._apps = AppsV1Api(client)
         self._core = CoreV1Api(client)
+        self._custom = CustomObjectsApi(client)
 
     @classmethod
     def connect(cls) -> Self:
@@ -146,6 +148,16 @@ class Kube:
         response = self._response("get", "pods/log", namespace, call, pod, namespace, **wanted)
         return response.decode("utf-8", errors="replace").splitlines()
 
+    def workflows(self, namespace: str, selector: str) -> list[Object]:
+        """Return the Workflows of Argo, by which Kubeflow runs pipelines, that have the labels of a selector.
+
+        Raises:
+            PolydistillError: If they may not be listed, or the cluster knows no Workflows.
+        """
+        call, kind = self._custom.list_namespaced_custom_object, ("argoproj.io", "v1alpha1", namespace, "workflows")
+        found = self._object("list", "workflows.argoproj.io", namespace, call, *kind, label_selector=selector)
+        return list(found["items"])
+
     def _object(
         self, verb: str, what: str, namespace: str, call: Callable[..., Any], *given: Any, **named: Any
     ) -> Object:
@@ -182,6 +194,8 @@ class Kube:
                 f"not allowed to {verb} {what} in namespace {namespace}: {said}; "
                 f"`{_can_i(verb, what, namespace, said)}` shows it, the Role in manifests/ grants it"
             )
+        if exc.status == 404 and verb == "list":
+            return PolydistillError(f"the cluster has no {what}; `kubectl api-resources` shows what it has")
         if exc.status == 404:
             return PolydistillError(
                 f"there is no {what} in namespace {namespace}; apply the manifests, or correct the name under "

@@ -160,17 +160,18 @@ def ship_traffic_command(path: Path, store_url: str, every_s: float, piece_mb: i
 @pod.command("release-teacher")
 @click.option("--namespace", required=True, help="Namespace of the Deployment.")
 @click.option("--deployment", required=True, help="Name of the Deployment.")
-def release_teacher_command(namespace: str, deployment: str) -> None:
+@click.option("--runs-namespace", help="Namespace of Kubeflow's runs; without it only the time counts.")
+def release_teacher_command(namespace: str, deployment: str, runs_namespace: str | None) -> None:
     """Scale the teacher down where every run that holds it is over or dead."""
-    from polydistill.cluster.teacher import release_expired
+    from polydistill.cluster.teacher import release_ended
     from polydistill.params import TeacherOnDemandParams
 
     # What counts is when each holder said that it would be over; the rest is for scaling up.
     params = TeacherOnDemandParams(
         namespace=namespace, deployment=deployment, replicas=1, ready_within_s=60, hold_within_s=600
     )
-    for run in release_expired(params):
-        log.info("%s had not let go of the teacher in time, and no longer holds it", run)
+    for run, why in release_ended(params, runs_namespace).items():
+        log.info("%s had not let go of the teacher, and no longer holds it: %s", run, why)
 
 
 def main() -> None:

@@ -2,19 +2,23 @@
 
 Who holds it stands in an annotation of the Deployment, run by run with the time until which it does, and is changed in
 one update together with the number of pods. So no run scales it down under another, whatever happens at the same time.
-A run that died holds it until its time is up; `release_expired`, run by a CronJob, lets go for it. A run that lives
-lets go at its end, and does not renew its hold: so that time is the longest that a run may take.
+A run that lives lets go at its end. One that was terminated, or died, may not: `release_ended`, run by a CronJob, lets
+go for it once Kubeflow says that it is over; where Kubeflow does not know the run, once its time is up. No run renews
+its hold: so that time is the longest that a run may take.
 
 Pods that a person had asked for before the first run came are a person's: the last run puts that number back, and
-`release_expired` leaves it alone. What a person changes while runs hold the Deployment does not outlive them.
+`release_ended` leaves it alone. What a person changes while runs hold the Deployment does not outlive them.
 
-Verbs: `run_teacher_up` all of those that kube.py lists, the other two only get and patch of the Deployment.
+Verbs: `run_teacher_up` all of those that kube.py lists, the other two only get and patch of the Deployment, and
+`release_ended` list of the Workflows.
 """
 
 import json
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from polydistill.cluster.kube import Kube, Object, UnreachableError, annotations, is_rolled_out, replicas
@@ -30,7 +34,13 @@ HOLDERS = "polydistill.dev/holders"
 UNHELD_REPLICAS = "polydistill.dev/unheld-replicas"
 """Annotation, while runs hold it: how many pods it had before, and gets back."""
 
+RUN_LABEL = "pipeline/runid"
+"""Label that Kubeflow gives the Workflow of a run: the run's id, by which the run holds the teacher."""
+
 _TRIES = 5
+_OVER = frozenset({"Succeeded", "Failed", "Error"})
+"""Phases of a Workflow that has ended; of one that was terminated it is Failed. Any other one may still ask."""
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 Holders = dict[str, datetime]
 
@@ -103,22 +113,66 @@ def run_teacher_down(params: TeacherOnDemandParams, run: str, *, poll_s: float =
     log.info("%s/%s: let go of, %d pods", params.namespace, params.deployment, left)
 
 
-def release_expired(params: TeacherOnDemandParams) -> list[str]:
-    """Let go of the teacher for the runs whose time is up; return them.
+def release_ended(params: TeacherOnDemandParams, runs_namespace: str | None = None) -> dict[str, str]:
+    """Let go of the teacher for the runs that are over, by their Workflow or since their time is up.
+
+    Args:
+        params: The Deployment.
+        runs_namespace: Where Kubeflow has its runs; None: only the time counts.
+
+    Returns:
+        Why for each run that was let go of.
 
     Raises:
         PolydistillError: If the Deployment cannot be changed.
     """
-    expired: list[str] = []
+    kube = Kube.connect()
+    workflows, over = _Workflows(kube, runs_namespace), dict[str, str]()
 
     def release(found: Object) -> Object | None:
         holders = _holders(found)
-        living = _living(holders, datetime.now(UTC))
-        expired[:] = sorted(holders.keys() - living.keys())
-        return _released(found, living) if expired else None
+        in_time = _living(holders, datetime.now(UTC))
+        # Workflows are looked at after the Deployment. A run that goes on again, and holds it again, in between has
+        # changed the Deployment by then: this change is refused, and both are looked at anew.
+        phases = workflows.over(in_time)
+        over.clear()
+        over.update({run: "its time is up" for run in sorted(holders.keys() - in_time.keys())})
+        over.update({run: f"its Workflow has ended: {phase}" for run, phase in sorted(phases.items())})
+        living = {run: until for run, until in in_time.items() if run not in phases}
+        return _released(found, living) if over else None
 
-    Kube.connect().change(params.namespace, params.deployment, release)
-    return expired
+    kube.change(params.namespace, params.deployment, release)
+    return over
+
+
+class _Workflows:
+    """What Kubeflow says of its runs; nothing where it may not be asked."""
+
+    def __init__(self, kube: Kube, namespace: str | None) -> None:
+        self._kube = kube
+        self._namespace = namespace
+
+    def over(self, runs: Iterable[str]) -> dict[str, str]:
+        """Return the runs that have ended, each with the phase of its Workflow.
+
+        A run without a Workflow is none of them: it may be one of the local runner, or of another namespace.
+        """
+        asked = sorted(run for run in runs if _LABEL_VALUE.fullmatch(run))  # the server refuses any other
+        if self._namespace is None or not asked:
+            return {}
+        try:
+            found = self._kube.workflows(self._namespace, f"{RUN_LABEL} in ({','.join(asked)})")
+        except PolydistillError as exc:
+            log.warning("%s; so a run that was terminated holds the teacher until its time is up", exc)
+            self._namespace = None
+            return {}
+        phases = defaultdict[str, set[str]](set)
+        for workflow in found:
+            phases[workflow["metadata"]["labels"][RUN_LABEL]].add(workflow.get("status", {}).get("phase", ""))
+        for run in asked:
+            if run not in phases:
+                log.info("%s has no Workflow in namespace %s; only its time counts", run, self._namespace)
+        return {run: ", ".join(sorted(of)) for run, of in phases.items() if of <= _OVER}
 
 
 def _let_go(kube: Kube, params: TeacherOnDemandParams, run: str, poll_s: float) -> int:

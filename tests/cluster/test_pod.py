@@ -24,10 +24,10 @@ from polydistill.params import PackageParams
 from polydistill.serve import rehearse, running
 from polydistill.traffic import Answer, TrafficLog, to_lines
 from promotions import TEXTS, Run, new_winner
-from s3_server import S3
+from s3_server import BUCKET, S3
 
 ROOT = Path(__file__).parents[2]
-SL = "clinic/sl"
+SL, HR = "clinic/sl", "clinic/hr"
 BIG = 1 << 30
 
 
@@ -433,6 +433,51 @@ def test_where_nothing_is_promoted_there_is_nothing_to_monitor(store_url: str, w
     code, said = run("monitor", "--store", store_url, "--workspace", workspace)
     assert (code, said) == (0, f"nothing is promoted yet in {store_url}, so there is nothing to monitor\n")
     assert open_store(store_url).read(VERDICT) is None
+
+
+@pytest.mark.parametrize("damaged", [None, b"no tar"], ids=["missing", "damaged"])
+def test_a_reference_that_cannot_be_used_ends_the_monitor_for_its_cell_alone(
+    store_url: str, winner: Path, tmp_path: Path, workspace: Path, s3: S3, damaged: bytes | None
+) -> None:
+    promoted(store_url, tmp_path, winner)
+    second = Run(store_url, tmp_path, "summer")
+    second.win(new_winner(tmp_path / "trained", HR, TEXTS), HR)
+    second.promote()
+    break_reference(store_url, s3, SL, damaged)
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    rows = asked("b" * 110 + "c" * 10, at)
+    ship(store_url, tmp_path / "traffic.jsonl", [*rows, *(row.model_copy(update={"language": "hr"}) for row in rows)])
+    code, said = run("monitor", "--store", store_url, "--workspace", workspace)
+    assert code == 0, said
+    assert f"{SL}: nothing concluded, its reference cannot be used: {store_url}/" in said
+    assert "which has no winner" not in said
+    verdict = read_verdict(open_store(store_url))
+    assert verdict is not None
+    assert {cell: of.retrain for cell, of in verdict.cells.items()} == {SL: None, HR: True}
+    (reason,) = verdict.cells[SL].reasons
+    assert reason.startswith("its reference cannot be used: ") and "put " in reason
+    assert verdict_on(store_url, SL)["texts"] == verdict_on(store_url, HR)["texts"] == 120
+
+
+def test_where_no_reference_can_be_used_the_monitor_fails_and_the_verdict_says_so(
+    store_url: str, winner: Path, tmp_path: Path, workspace: Path, s3: S3
+) -> None:
+    promoted(store_url, tmp_path, winner)
+    break_reference(store_url, s3, SL, None)
+    code, said = run("monitor", "--store", store_url, "--workspace", workspace)
+    assert code == 2
+    assert "error: nothing was monitored: of each of the 1 cells the reference cannot be used" in said
+    verdict = read_verdict(open_store(store_url))
+    assert verdict is not None and verdict.cells[SL].retrain is None
+
+
+def break_reference(store_url: str, s3: S3, cell: str, content: bytes | None) -> None:
+    """Overwrite what the monitor needs of a champion; None: delete it."""
+    path = read_registry(open_store(store_url))[0].champions[cell].reference.path
+    if content is None:
+        s3.client().delete_object(Bucket=BUCKET, Key=f"{store_url.removeprefix(f'{s3.bucket}/')}/{path}")
+    else:
+        open_store(store_url).write(path, content)
 
 
 def test_the_verdict_repeats_no_text(store_url: str, winner: Path, tmp_path: Path, workspace: Path) -> None:

@@ -12,13 +12,16 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
-from polydistill.errors import ParamsError, PolydistillError
+from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import explained, read_json, remove_folder
 
 log = logging.getLogger("polydistill")
@@ -82,12 +85,16 @@ def monitor(store_url: str, workspace: Path, days: int) -> None:
         store_url: The store, with champions and traffic.
         workspace: Folder with params.yaml.
         days: How far back answers count; those of an earlier champion never do.
+
+    Raises:
+        DataError: If what it was proven on is missing or damaged of every champion. Of some, the verdict says so of
+            their cells, and the others are judged.
     """
     from polydistill.cluster.due import VERDICT
     from polydistill.cluster.registry import read_registry
     from polydistill.cluster.shipping import read_shipped
-    from polydistill.cluster.store import open_store
-    from polydistill.monitor import run_monitor
+    from polydistill.cluster.store import DamagedError, open_store
+    from polydistill.monitor import Verdict, run_monitor
     from polydistill.params import load_params
     from polydistill.traffic import to_lines
 
@@ -100,17 +107,35 @@ def monitor(store_url: str, workspace: Path, days: int) -> None:
     now = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix="polydistill-monitor-") as scratch:  # its owner's alone: texts are personal
         winners, traffic, monitored = (Path(scratch, name) for name in ("winners", "traffic.jsonl", "monitored"))
+        unjudged: dict[str, str] = {}
         for cell, champion in champions.items():
-            store.fetch_folder(champion.reference.path, champion.reference.digest, winners / cell)
+            try:
+                store.fetch_folder(champion.reference.path, champion.reference.digest, winners / cell)
+            except DamagedError as exc:
+                unjudged[cell] = f"its reference cannot be used: {exc}"
+                log.warning("%s: nothing concluded, %s", cell, unjudged[cell])
+        texts: Counter[str] = Counter()
         with traffic.open("w", encoding="utf-8") as file:
             for answer in read_shipped(store, now - timedelta(days=days)):
-                serves = champions.get(f"{answer.task}/{answer.language}")
-                if serves is None or datetime.fromisoformat(answer.time or "") >= serves.promoted_at:
+                cell = f"{answer.task}/{answer.language}"
+                serves = champions.get(cell)
+                if serves is not None and datetime.fromisoformat(answer.time or "") < serves.promoted_at:
+                    continue
+                if cell in unjudged:
+                    texts[cell] += 1
+                else:
                     file.write(to_lines([answer]))
-        run_monitor(winners, traffic, monitored, params)
-        verdict = {**read_json(monitored / "monitor.json"), "time": now.isoformat(timespec="seconds"), "days": days}
+        judged: dict[str, Any] = {"schema_version": 1, "retrain": [], "cells": {}}
+        if len(unjudged) < len(champions):
+            run_monitor(winners, traffic, monitored, params)
+            judged = read_json(monitored / "monitor.json")
+    for cell, reason in unjudged.items():
+        judged["cells"][cell] = asdict(Verdict(texts[cell], 0, None, [reason], {}))
+    verdict = {**judged, "time": now.isoformat(timespec="seconds"), "days": days}
     content = json.dumps(verdict, ensure_ascii=False, indent=2, sort_keys=True)
     store.write(VERDICT, f"{content}\n".encode())
+    if len(unjudged) == len(champions):
+        raise DataError(f"nothing was monitored: of each of the {len(champions)} cells the reference cannot be used")
 
 
 @click.group()

@@ -57,7 +57,8 @@ test-vllm: $(VENV)/dev $(VENV)-vllm/ready ## a real vLLM on the CPU: sets it up 
 test-containers: $(VENV)/dev ## build the images of a CPU, and run every step in its image, with docker or podman
 	pytest -m containers tests/containers
 
-test-manifests: $(VENV)/dev ## the manifests alone, which `make test` has too
+test-manifests: $(VENV)/dev ## the manifests alone, which `make test` has too where there is kubectl
+	@command -v kubectl >/dev/null || { echo "kubectl is missing, and it alone builds the overlays; install it: https://kubernetes.io/docs/tasks/tools" >&2; exit 2; }
 	pytest tests/manifests
 
 check: $(VENV)/dev ## lint, types, compiled pipelines

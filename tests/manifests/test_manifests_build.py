@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,27 @@ def test_the_jobs_can_read_the_params_of_a_workspace_elsewhere(tmp_path: Path) -
     assert copy.read_text() == told
     assert "nosuch.yaml is missing" in make("nosuch.yaml").stderr
     assert copy.read_text() == told
+
+
+def test_make_test_manifests_tests_nothing_without_kubectl_and_says_so(tmp_path: Path) -> None:
+    make = [str(shutil.which("make")), "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "--assume-old=.venv/dev"]
+
+    def tested_with(*programs: str) -> subprocess.CompletedProcess[str]:
+        folder = tmp_path / "-".join(programs)
+        folder.mkdir()
+        for program in programs:
+            (folder / program).write_text("#!/bin/sh\necho $0 $*\n")
+            (folder / program).chmod(0o755)
+        env = {"PATH": str(folder)}
+        return subprocess.run([*make, "test-manifests"], env=env, capture_output=True, text=True, check=False)
+
+    done = tested_with("pytest")
+    assert done.returncode != 0
+    assert "kubectl is missing" in done.stderr and "install it: https://kubernetes.io/docs/tasks/tools" in done.stderr
+    assert "/pytest tests/manifests" not in done.stdout
+    done = tested_with("pytest", "kubectl")
+    assert done.returncode == 0, done.stderr
+    assert "/pytest tests/manifests" in done.stdout
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

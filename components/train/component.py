@@ -37,22 +37,25 @@ def train(
     """
     from pathlib import Path
 
-    from polydistill.cluster.scratch import scratch_folder
+    from polydistill.cluster.scratch import kept_trainings
     from polydistill.files import digest, read_json
     from polydistill.gather import cell_name
     from polydistill.params import BudgetParams, TeacherParams, TrainParams, check_struct
     from polydistill.train import run_train
 
     cell = cell_name(read_json(Path(prepared.path, "prepare.json")))
-    run_train(
-        Path(prepared.path),
-        Path(filtered.path),
-        Path(trained.path),
-        scratch_folder("train", cell, student) or Path(f"{trained.path}-finished"),
-        student,
-        check_struct(TrainParams, params, "train"),
-        teacher=check_struct(TeacherParams, teacher, "teacher"),
-        budget=check_struct(BudgetParams, budget, "budget"),
-        recording=Path(data.path, cell, "recording.jsonl"),
-    )
+    with kept_trainings(
+        Path(trained.path), cell, student, params, teacher, prepared_digest, filtered_digest
+    ) as finished:
+        run_train(
+            Path(prepared.path),
+            Path(filtered.path),
+            Path(trained.path),
+            finished,
+            student,
+            check_struct(TrainParams, params, "train"),
+            teacher=check_struct(TeacherParams, teacher, "teacher"),
+            budget=check_struct(BudgetParams, budget, "budget"),
+            recording=Path(data.path, cell, "recording.jsonl"),
+        )
     return digest(Path(trained.path))

@@ -143,31 +143,35 @@ def test_without_a_volume_trainings_stand_beside_the_output(tmp_path: Path, monk
 def test_two_runs_train_the_same_in_turn_and_others_at_once(
     volume: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def keeping(name: str, digest: str) -> Any:
-        return kept_trainings(tmp_path / name, "clinic/sl", "linear", TRAIN, OF_TEACHER, digest)
-
-    said, waits = [], threading.Event()
-
-    def the_same() -> None:
-        with keeping("b", "digest") as finished:
+    def keep(name: str, of_texts: str, said: list[str]) -> None:
+        with kept_trainings(tmp_path / name, "clinic/sl", "linear", TRAIN, OF_TEACHER, of_texts) as finished:
+            with (finished / "runs.jsonl").open("a") as runs:
+                runs.write(f"{name}\n")
             said.append((finished / "runs.jsonl").read_text())
 
     def hears(record: logging.LogRecord) -> bool:
         waits.set()
         return True
 
+    waits = threading.Event()
+    same: list[str] = []
+    other: list[str] = []
     caplog.set_level(logging.INFO)
     scratch.log.addFilter(hears)
-    waiting = threading.Thread(target=the_same)
+    second = threading.Thread(target=keep, args=("second", "digest", same))
+    others = threading.Thread(target=keep, args=("other", "another digest", other))
     try:
-        with keeping("a", "digest") as finished, keeping("c", "other digest"):
-            waiting.start()
+        with kept_trainings(tmp_path / "first", "clinic/sl", "linear", TRAIN, OF_TEACHER, "digest") as finished:
+            others.start()
+            others.join(30)
+            assert other == ["other\n"]
+            second.start()
             assert waits.wait(30)
-            (finished / "runs.jsonl").write_text("one\n")
+            (finished / "runs.jsonl").write_text("first\n")
     finally:
         scratch.log.removeFilter(hears)
-        waiting.join(30)
-    assert said == ["one\n"] and "waiting for it" in caplog.text
+        second.join(30)
+    assert same == ["first\nsecond\n"] and "waiting for it" in caplog.text
 
 
 def test_a_pod_with_the_same_inputs_waits(volume: Path, tmp_path: Path) -> None:

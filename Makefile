@@ -8,10 +8,6 @@ export BENTOML_DO_NOT_TRACK := true
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# The settings that the drift monitor on a cluster goes by.
-PARAMS ?= params.yaml
-COPY := manifests/base/monitoring/params.yaml
-
 # The images. docker where it runs, else podman; BUILD_ARGS goes to its `build` as it is, as in docs/images.md.
 REGISTRY ?=
 TAG ?= $(VERSION)
@@ -82,9 +78,8 @@ image-core image-train image-generate: image-%:
 	@$(ENGINE) image inspect --format '{{.Size}}' $(IMAGE) | awk '{printf "$(IMAGE): %.2f GB\n", $$1 / 1e9}'
 	$(if $(PUSH),$(ENGINE) push $(IMAGE))
 
-manifests: ## copy params.yaml, or PARAMS=../yours/params.yaml, to where kustomize finds it
-	@test -f "$(PARAMS)" || { echo "$(PARAMS) is missing; PARAMS= names the params.yaml of a workspace" >&2; exit 2; }
-	{ echo "# A copy of $(PARAMS), made by \`make manifests\`."; cat "$(PARAMS)"; } > $(COPY)
+manifests: ## copy params.yaml to where kustomize finds it, for the drift monitor
+	{ echo "# A copy of params.yaml, made by \`make manifests\`."; cat params.yaml; } > manifests/base/monitoring/params.yaml
 
 install: $(VENV)/dev ## set up the environment for development
 

@@ -26,12 +26,26 @@ def built(overlay: str) -> list[Object]:
     return deepcopy(_built(MANIFESTS / "overlays" / overlay))
 
 
-def built_with(overlay: str, *components: str, work: Path) -> list[Object]:
-    """Return the objects of an overlay where a person took the `#` away before these components."""
+def built_with(overlay: str, *components: str, work: Path, params: str | None = None) -> list[Object]:
+    """Return the objects of a person's own copy of an overlay.
+
+    Args:
+        overlay: The overlay.
+        components: Before these a person took the `#` away.
+        work: Folder for the copy.
+        params: What the params.yaml of the person's workspace says, which is copied into the overlay; None: left out.
+    """
     copy = work / "manifests"
-    shutil.copytree(MANIFESTS, copy)
-    edited = copy / "overlays" / overlay / "kustomization.yaml"
+    shutil.copytree(MANIFESTS, copy, ignore=shutil.ignore_patterns("mine"))
+    shutil.copytree(copy / "overlays" / overlay, copy / "overlays" / "mine")
+    edited = copy / "overlays" / "mine" / "kustomization.yaml"
     text = edited.read_text(encoding="utf-8")
+    if params is not None:
+        (edited.parent / "params.yaml").write_text(params, encoding="utf-8")
+        start = text.index("# - name: polydistill-params")
+        lines = text[start:].splitlines(keepends=True)
+        taken = [line.removeprefix("# ").replace("#   ", "  ", 1) for line in lines[:4]]
+        text = text[:start] + "".join([*taken, *lines[4:]])
     for component in components:
         line = f"- ../../components/{component}\n"
         assert f"# {line}" in text, f"{overlay} does not offer {component}"

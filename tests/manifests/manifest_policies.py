@@ -306,20 +306,25 @@ def _secret(where: str, reference: Object) -> Iterator[str]:
 
 def fenced(objects: list[Object]) -> Iterator[str]:
     """All traffic is denied but what a policy names; every policy is about pods that are there, and ports they have."""
-    policies = [found for found in of_kind(objects, "NetworkPolicy") if found["metadata"]["namespace"] == OURS]
+    everywhere = of_kind(objects, "NetworkPolicy")
+    policies = [found for found in everywhere if found["metadata"]["namespace"] == OURS]
     everything: Object = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     if all(policy["spec"] != everything for policy in policies):
         yield "nothing denies all that is not allowed"
+    for policy in everywhere:
+        for rule in policy["spec"].get("ingress", []):
+            if not rule.get("from") or {} in rule["from"]:
+                yield f"{named(policy)}: lets in everybody"
+            if not rule.get("ports") or any("port" not in port for port in rule["ports"]):
+                yield f"{named(policy)}: lets in on every port"
     for policy in policies:
         chosen = [pod for pod in pods(objects) if selects(policy["spec"]["podSelector"], pod.labels)]
         if not chosen:
             yield f"{named(policy)}: selects no pod"
         for rule in policy["spec"].get("ingress", []):
-            if not rule.get("from") or {} in rule["from"]:
-                yield f"{named(policy)}: lets in everybody"
-            for port in rule.get("ports", []):
-                if not any(port["port"] in pod.ports.values() for pod in chosen):
-                    yield f"{named(policy)}: no pod has port {port['port']}"
+            for number in [port["port"] for port in rule.get("ports", []) if "port" in port]:
+                if not any(number in pod.ports.values() for pod in chosen):
+                    yield f"{named(policy)}: no pod has port {number}"
         for rule in policy["spec"].get("egress", []):
             if not rule.get("ports"):
                 yield f"{named(policy)}: lets out to every port"

@@ -12,8 +12,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from kubernetes_validate import utils
-from kustomized import KUBERNETES, MANIFESTS, OVERLAYS, PROMETHEUS_OPERATOR, Object, built, one, pods
-from manifest_policies import MADE_BY_A_PERSON, SECRETS
+from kustomized import KUBERNETES, MANIFESTS, OVERLAYS, PROMETHEUS_OPERATOR, Object, built, built_with, one, pods
+from manifest_policies import MADE_BY_A_PERSON, POLICIES, SECRETS
 
 from polydistill import __version__
 from polydistill.params import ServingParams, TeacherOnDemandParams, load_params
@@ -82,30 +82,58 @@ def test_images_are_those_of_this_version(overlay: str) -> None:
     }
 
 
-def test_the_jobs_read_the_params_at_the_root() -> None:
+def test_the_jobs_read_the_params_at_the_root_until_a_workspace_has_its_own() -> None:
     first, _, copied = (ROOT / COPY).read_text(encoding="utf-8").partition("\n")
-    source = re.fullmatch(r"# A copy of (.+), made by `make manifests`\.", first)
-    assert source, "run `make manifests`"
-    if source[1] != "params.yaml":
-        pytest.skip(f"they read those of a workspace of your own, {source[1]}")
+    assert first == "# A copy of params.yaml, made by `make manifests`."
     assert copied == (ROOT / "params.yaml").read_text(encoding="utf-8"), "run `make manifests`"
 
 
-def test_the_jobs_can_read_the_params_of_a_workspace_elsewhere(tmp_path: Path) -> None:
-    copy = tmp_path / "clone" / COPY
-    copy.parent.mkdir(parents=True)
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "params.yaml").write_text("monitor: {min_texts: 7}\n")
+def test_make_manifests_copies_the_params(tmp_path: Path) -> None:
+    (tmp_path / COPY).parent.mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text("monitor: {min_texts: 7}\n")
+    subprocess.run(["make", "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "manifests"], check=True)
+    told = "# A copy of params.yaml, made by `make manifests`.\nmonitor: {min_texts: 7}\n"
+    assert (tmp_path / COPY).read_text() == told
 
-    def make(params: str) -> subprocess.CompletedProcess[str]:
-        command = ["make", "-C", str(tmp_path / "clone"), "-f", str(ROOT / "Makefile"), "manifests", f"PARAMS={params}"]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert make("../shop/params.yaml").returncode == 0
-    told = "# A copy of ../shop/params.yaml, made by `make manifests`.\nmonitor: {min_texts: 7}\n"
-    assert copy.read_text() == told
-    assert "nosuch.yaml is missing" in make("nosuch.yaml").stderr
-    assert copy.read_text() == told
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_jobs_can_read_the_params_of_a_workspace(overlay: str, tmp_path: Path) -> None:
+    params = "# of the shop\n" + (ROOT / "params.yaml").read_text(encoding="utf-8").replace(
+        "min_texts: 30", "min_texts: 31"
+    )
+    objects = built_with(overlay, work=tmp_path, params=params)
+    config = one(objects, "ConfigMap", "polydistill-params")
+    assert config["data"] == {"params.yaml": params}
+    job = one(objects, "CronJob", "monitor")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert job["volumes"][0]["configMap"] == {"name": config["metadata"]["name"]}
+    assert [complaint for policy in POLICIES for complaint in policy(objects)] == []
+
+
+def test_an_overlay_of_ones_own_does_not_mark_images_as_changed_nor_stop_an_update(tmp_path: Path) -> None:
+    def do(*command: str) -> str:
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    for name in ("Makefile", ".gitignore", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(MANIFESTS, tmp_path / "manifests", ignore=shutil.ignore_patterns("mine"))
+    do("git", "init", "--quiet")
+    do("git", "add", "--all")
+    do("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "all")
+    do("cp", "-r", "manifests/overlays/gpu", "manifests/overlays/mine")
+    (tmp_path / "manifests" / "overlays" / "mine" / "params.yaml").write_text("monitor: {min_texts: 7}\n")
+    assert do("git", "status", "--porcelain") == ""
+    commit = do("git", "rev-parse", "HEAD").strip()
+    assert f"REVISION={commit} " in do("make", "--dry-run", "image-core", "ENGINE=docker")
+
+
+def test_the_five_commands_are_the_same_wherever_they_stand() -> None:
+    told = []
+    for page, heading in (("README.md", "## On a cluster"), ("docs/kubernetes.md", "## Five commands")):
+        section = (ROOT / page).read_text(encoding="utf-8").split(f"{heading}\n")[1].split("\n## ")[0]
+        block = re.search(r"(?:^    .+\n)+", section, re.MULTILINE)
+        assert block
+        told.append([line.partition("#")[0].strip() for line in block[0].splitlines()])
+    assert len(told[0]) == 5 and told[0] == told[1]
 
 
 def test_make_test_manifests_tests_nothing_without_kubectl_and_says_so(tmp_path: Path) -> None:

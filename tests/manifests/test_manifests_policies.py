@@ -1,6 +1,7 @@
 """Every overlay holds to every policy, and every policy notices where one does not."""
 
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import yaml
 from kustomized import KUBERNETES, MANIFESTS, OVERLAYS, Object, built, built_with, of_kind, one, pods
 from manifest_policies import POLICIES, Policy
 
-from polydistill.cluster import kube
+from polydistill import __version__
+from polydistill.cluster import kube, placement
 
 Change = Callable[[list[Object]], Any]
 
@@ -162,7 +164,13 @@ BROKEN: list[tuple[Policy, str, Change]] = [
         "no pod has port",
         lambda o: spec(o, "NetworkPolicy", "teacher")["ingress"][0]["ports"][0].update(port=80),
     ),
-    (must.fenced, "every port", lambda o: spec(o, "NetworkPolicy", "teacher")["egress"][0].pop("ports")),
+    (must.fenced, "out to every port", lambda o: spec(o, "NetworkPolicy", "teacher")["egress"][0].pop("ports")),
+    (must.fenced, "in on every port", lambda o: spec(o, "NetworkPolicy", "teacher")["ingress"][0].pop("ports")),
+    (
+        must.fenced,
+        "in on every port",
+        lambda o: spec(o, "NetworkPolicy", "teacher")["ingress"][0].update(ports=[{"protocol": "TCP"}]),
+    ),
     (must.scalable, "no Deployment", lambda o: without(o, "Deployment", "serving")),
     (must.scalable, "each apply undoes it", lambda o: spec(o, "Deployment", "serving").update(replicas=2)),
     (must.scalable, "no such container", lambda o: container(o, "serving").update(name="server")),
@@ -232,14 +240,49 @@ def test_every_policy_is_broken_once() -> None:
     assert {policy for policy, _, _ in BROKEN} == set(POLICIES)
 
 
-def test_what_is_run_once_holds_to_it_too() -> None:
-    once = yaml.safe_load((MANIFESTS / "once" / "models-writable.yaml").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    ("told", "spoil"), [("everybody", lambda rule: rule.pop("from")), ("every port", lambda rule: rule.pop("ports"))]
+)
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_opens_more_of_kubeflow_than_its_s3_is_noticed(
+    number: int, told: str, spoil: Callable[[Object], Any]
+) -> None:
+    objects = built("local")
+    policy = spec(objects, "NetworkPolicy", "seaweedfs-from-polydistill")
+    assert [rule["ports"] for rule in policy["ingress"]] == [[{"protocol": "TCP", "port": 8333}]] * 2
+    spoil(policy["ingress"][number])
+    assert [complaint for complaint in must.fenced(objects) if "seaweedfs" in complaint and told in complaint]
+
+
+@pytest.mark.parametrize("volume", ["models", "scratch"])
+def test_what_is_run_once_holds_to_it_too(volume: str, tmp_path: Path) -> None:
+    once = yaml.safe_load((MANIFESTS / "once" / f"{volume}-writable.yaml").read_text(encoding="utf-8"))
     for version in KUBERNETES:
         kubernetes_validate.validate(once, version, strict=True)
     once["metadata"]["namespace"] = "kubeflow"  # by `kubectl --namespace`
-    objects = [once, *built("gpu")]
+    objects = [once, *built_with("gpu", "scratch", work=tmp_path)]
     for policy in (must.restricted, must.resourced, must.pinned, must.secretive, must.referring):
         assert list(policy(objects)) == []
+    (container,) = once["spec"]["containers"]
+    (mount,) = container["volumeMounts"]
+    assert container["args"] == [f"{mount['mountPath']}/.writable"]
+    assert mount["mountPath"] == {"models": placement.MODELS, "scratch": placement.SCRATCH}[volume]
+
+
+def test_whatever_volume_pods_of_runs_mount_can_be_made_writable(tmp_path: Path) -> None:
+    claims = of_kind(built_with("gpu", "scratch", work=tmp_path), "PersistentVolumeClaim")
+    of_runs = {claim["metadata"]["name"] for claim in claims if claim["metadata"]["namespace"] == "kubeflow"}
+    once = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in (MANIFESTS / "once").iterdir()]
+    assert {pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] for pod in once} == of_runs
+
+
+def test_what_is_run_once_takes_the_image_that_the_readme_puts_in() -> None:
+    lines = (MANIFESTS / "README.md").read_text(encoding="utf-8").splitlines()
+    edits = [line.strip().partition(" | ")[0] for line in lines if line.strip().startswith("sed ")]
+    assert len(edits) == 2
+    for edit in edits:
+        pod = yaml.safe_load(subprocess.check_output(edit, shell=True, cwd=MANIFESTS.parent, text=True))
+        assert pod["spec"]["containers"][0]["image"] == f"registry.example.com/team/polydistill:{__version__}"
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -17,6 +17,20 @@ from polydistill.params import Params, load_params
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
+ON_DEMAND = {"namespace": "a", "deployment": "b", "replicas": 1, "ready_within_s": 7200, "hold_within_s": 9000}
+SERVING = {"namespace": "a", "deployment": "b", "url": "http://b.a:3000", "ready_within_s": 900}
+STEPS = {
+    "cpu": "500m",
+    "cpu_limit": "1",
+    "memory": "1Gi",
+    "memory_limit": "3Gi",
+    "gpus": 0,
+    "node_selector": {"pool": "cheap"},
+    "tolerations": [],
+    "retries": 5,
+    "timeout_s": 600,
+}
+
 
 def _changed(params: Params = PARAMS, **sections: dict[str, Any]) -> Params:
     """Return the demo's parameters, some of them changed."""
@@ -51,15 +65,81 @@ def test_each_pod_is_bounded_and_each_task_tried_again(name: str) -> None:
     for step, container in containers.items():
         assert wanted <= container["resources"].keys(), step
         assert int(on_kubernetes[step]["activeDeadlineSeconds"]) >= 60
-    executors = {f"comp-{step}" for step in containers}
-    for task_name, task in _tasks(pipeline):
-        if task["componentRef"]["name"] in executors:
-            assert task["retryPolicy"] == {
-                "maxRetryCount": 2,
-                "backoffDuration": "30s",
-                "backoffFactor": 2.0,
-                "backoffMaxDuration": "600s",
-            }, task_name
+    assert {step: policy["maxRetryCount"] for step, policy in _retries(pipeline).items()} == dict.fromkeys(
+        containers, 2
+    )
+
+
+def _retries(pipeline: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return how the task of each step is tried again."""
+    steps = {name.removeprefix("exec-") for name in pipeline["deploymentSpec"]["executors"]}
+    tasks = ((task["componentRef"]["name"].removeprefix("comp-"), task) for _, task in _tasks(pipeline))
+    return {step: task["retryPolicy"] for step, task in tasks if step in steps}
+
+
+def _seconds(duration: str) -> int:
+    """Return a duration as the Kubeflow backend hands it to Argo: its whole seconds."""
+    parsed = json_format.ParseDict({"backoffMaxDuration": duration}, pipeline_spec_pb2.PipelineTaskSpec.RetryPolicy())
+    return int(parsed.backoff_max_duration.seconds)
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        pytest.param({}, id="as it is"),
+        pytest.param({"teacher": ON_DEMAND, "serving": SERVING, "size": "four-gpus"}, id="long waits"),
+        pytest.param({"steps": STEPS | {"retries": 20, "timeout_s": 600}}, id="many tries"),
+    ],
+)
+def test_argo_gives_every_try_its_whole_time_out(name: str, cluster: dict[str, Any]) -> None:
+    """Replays Argo's rule: past `backoffMaxDuration` from the start of the first try, none begins and none goes on."""
+    pipeline, _, on_kubernetes = _placed(_changed(cluster=cluster), name)
+    for step, policy in _retries(pipeline).items():
+        time_out, pause_s = int(on_kubernetes[step]["activeDeadlineSeconds"]), _seconds(policy["backoffDuration"])
+        assert policy["backoffFactor"].is_integer(), step  # Argo reads it as a whole number
+        passed = time_out
+        for number in range(policy["maxRetryCount"]):
+            pause = pause_s * int(policy["backoffFactor"]) ** number
+            assert pause <= 1800, step  # Kubeflow sets no cap of the pauses
+            passed += pause + time_out
+        assert passed <= _seconds(policy["backoffMaxDuration"]), step
+
+
+def test_the_bringing_up_of_the_teacher_waits_once() -> None:
+    policies = _retries(_placed(_changed(cluster={"teacher": ON_DEMAND}))[0])
+    assert {step for step, policy in policies.items() if not policy["maxRetryCount"]} == {"teacher-up"}
+
+
+ASKED = {"kind": "openai", "url": "http://llm.example.org/v1"}
+LIMITED = {"tokens": 1_000_000}
+
+
+@pytest.mark.parametrize(
+    ("changes", "once"),
+    [
+        pytest.param({"teacher": ASKED, "budget": LIMITED}, {"generate", "evaluate"}, id="a server"),
+        pytest.param(
+            {"teacher": {"kind": "vllm", "model": "a/b"}, "budget": {"requests": 5}},
+            {"generate", "evaluate"},
+            id="in the process",
+        ),
+        pytest.param(
+            {"teacher": ASKED, "budget": LIMITED, "evaluate": {"zero_shot": False}}, {"generate"}, id="no zero-shot"
+        ),
+        pytest.param(
+            {"teacher": ASKED, "budget": LIMITED, "train": {"students": ["linear", "icl"]}},
+            {"generate", "evaluate", "train"},
+            id="icl",
+        ),
+        pytest.param({"teacher": ASKED}, set(), id="no limit"),
+        pytest.param({"budget": LIMITED}, set(), id="recorded"),
+        pytest.param({"teacher": ASKED, "budget": LIMITED, "cluster": {"scratch": "kept"}}, set(), id="kept replies"),
+    ],
+)
+def test_no_new_try_spends_a_limit_again(changes: dict[str, dict[str, Any]], once: set[str]) -> None:
+    policies = _retries(_placed(_changed(**changes))[0])
+    assert {step for step, policy in policies.items() if policy["maxRetryCount"] == 0} == once
 
 
 def test_linear_students_and_a_teacher_elsewhere_need_no_gpu() -> None:
@@ -107,27 +187,14 @@ def test_a_teacher_in_the_process_has_the_gpus_of_its_size(size: str, gpus: str)
 
 
 def test_what_params_yaml_says_of_pods_goes_before_the_size() -> None:
-    mine = {
-        "cpu": "500m",
-        "cpu_limit": "1",
-        "memory": "1Gi",
-        "memory_limit": "3Gi",
-        "gpus": 0,
-        "node_selector": {"pool": "cheap"},
-        "tolerations": [],
-        "retries": 5,
-        "timeout_s": 600,
-    }
-    cluster = {"steps": mine, "parallel_cells": 7, "registry": "registry.example.com/team", "tag": "1f3c"}
+    cluster = {"steps": STEPS, "parallel_cells": 7, "registry": "registry.example.com/team", "tag": "1f3c"}
     pipeline, containers, on_kubernetes = _placed(_changed(cluster=cluster))
     assert containers["filter"]["image"] == "registry.example.com/team/polydistill:1f3c"
     assert containers["filter"]["resources"]["resourceMemoryLimit"] == "3Gi"
     assert on_kubernetes["filter"]["nodeSelector"] == {"labels": {"pool": "cheap"}}
     assert on_kubernetes["filter"]["activeDeadlineSeconds"] == "600"
     assert int(on_kubernetes["generate"]["activeDeadlineSeconds"]) > 600  # waits for the teacher
-    up = {"namespace": "a", "deployment": "b", "replicas": 1, "ready_within_s": 7200, "hold_within_s": 9000}
-    serving = {"namespace": "a", "deployment": "b", "url": "http://b.a:3000", "ready_within_s": 900}
-    _, _, waiting = _placed(_changed(cluster=cluster | {"teacher": up, "serving": serving}))
+    _, _, waiting = _placed(_changed(cluster=cluster | {"teacher": ON_DEMAND, "serving": SERVING}))
     deadlines = {step: int(of["activeDeadlineSeconds"]) for step, of in waiting.items()}
     assert (deadlines["filter"], deadlines["teacher-up"], deadlines["deploy"]) == (600, 7800, 2400)
     tasks = dict(_tasks(pipeline))

@@ -16,10 +16,15 @@ from polydistill import __version__
 from polydistill.cluster.arguments import require_cluster
 from polydistill.cluster.scratch import VARIABLE as SCRATCH_VARIABLE
 from polydistill.files import read_yaml
-from polydistill.params import ClusterParams, Params, Placement, check
+from polydistill.params import BudgetParams, ClusterParams, Params, Placement, check
 
 SIZES = Path(__file__).parent / "sizes.yaml"
-BACKOFF = {"backoffDuration": "30s", "backoffFactor": 2.0, "backoffMaxDuration": "600s"}
+PAUSE_S, DOUBLED = 30, 6
+"""The pause before the second try, and how many pauses may each be twice the one before: the sixth is 16 minutes."""
+
+WAIT_FOR_NODE_S = 86400
+"""How long each try may wait for a node; its time-out counts from when a node has it."""
+
 GPU = "nvidia.com/gpu"
 ON_GPU = {"encoder", "lora"}
 """Kinds of student that need PyTorch to be trained; a LoRA student needs it to answer, too."""
@@ -59,7 +64,9 @@ def pod_of(step: str, params: Params) -> Pod:
         "teacher_up": cluster.teacher.ready_within_s + 600 if cluster.teacher else 0,
         "deploy": 2 * cluster.serving.ready_within_s + 600 if cluster.serving else 0,  # there, and back
     }
-    placement = placement.model_copy(update={"timeout_s": max(placement.timeout_s, waits.get(step, 0))})
+    timeout_s = max(placement.timeout_s, waits.get(step, 0))
+    retries = 0 if pays_again(step, params) or _waits_by_itself(step, cluster) else placement.retries
+    placement = placement.model_copy(update={"timeout_s": timeout_s, "retries": retries})
     name = f"{image}:{cluster.tag or __version__}"
     return Pod(
         f"{cluster.registry}/{name}" if cluster.registry else name,
@@ -68,6 +75,31 @@ def pod_of(step: str, params: Params) -> Pod:
         dict(_volumes(step, params, has_models)),
         dict(_environment(step, params, has_models)),
     )
+
+
+def pays_again(step: str, params: Params) -> bool:
+    """Say whether another pod of a step would spend a limit of section `budget` once more.
+
+    The limit holds for a journal. Without a volume for it a journal ends with its pod, and the next begins a new one.
+    """
+    of_icl = params.train.icl and params.train.icl.teacher
+    asked = {
+        "generate": params.teacher,
+        "evaluate": params.teacher if params.evaluate.zero_shot else None,
+        "train": (of_icl or params.teacher) if "icl" in params.train.students else None,
+    }.get(step)
+    pays = asked is not None and asked.kind != "recorded"
+    return pays and is_limited(params.budget) and require_cluster(params).scratch is None
+
+
+def is_limited(budget: BudgetParams) -> bool:
+    """Say whether section `budget` sets any limit."""
+    return any(limit is not None for limit in (budget.requests, budget.tokens, budget.cost))
+
+
+def _waits_by_itself(step: str, cluster: ClusterParams) -> bool:
+    """Say whether a step has tried for as long as is wise when it fails: three times two hours help no teacher up."""
+    return step == "teacher_up" and cluster.teacher is not None
 
 
 def placements(cluster: ClusterParams) -> tuple[Placement, Placement, Placement]:
@@ -127,7 +159,7 @@ def place(compiled: str, params: Params) -> str:
         for name, task in part.get("dag", {}).get("tasks", {}).items():
             executor_name = components[task["componentRef"]["name"]].get("executorLabel")
             if executor_name:
-                task["retryPolicy"] = {"maxRetryCount": pods[executor_name].placement.retries, **BACKOFF}
+                task["retryPolicy"] = _retry_policy(pods[executor_name].placement)
             elif (
                 name.startswith("for-loop") and "iteratorPolicy" in task
             ):  # the loops over cells, not those over students
@@ -135,6 +167,25 @@ def place(compiled: str, params: Params) -> str:
     on_kubernetes = {name: _on_kubernetes(pod) for name, pod in pods.items()}
     platforms = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": on_kubernetes}}}}
     return "\n".join([*comments, yaml.safe_dump_all([pipeline, platforms], sort_keys=True)])
+
+
+def _retry_policy(placement: Placement) -> dict[str, Any]:
+    """Return how often a task is tried, with what pauses, and for how long altogether.
+
+    Kubeflow hands the whole seconds of `backoffMaxDuration` to Argo as `backoff.maxDuration`, and to Argo that caps no
+    pause: it is the time for all tries, from the start of the first, waiting for a node included. After it there is no
+    further try, and one that runs then is ended. So it leaves each try its whole time-out; where it is left out there
+    is no second try. Argo takes whole factors alone, and gets no cap of a pause from Kubeflow.
+    """
+    tries = placement.retries + 1
+    factor, pause_s = (2, PAUSE_S) if placement.retries <= DOUBLED else (1, PAUSE_S * 2 ** (DOUBLED - 1))
+    pauses_s = sum(pause_s * factor**number for number in range(placement.retries))
+    return {
+        "maxRetryCount": placement.retries,
+        "backoffDuration": f"{pause_s}s",
+        "backoffFactor": float(factor),
+        "backoffMaxDuration": f"{tries * (placement.timeout_s + WAIT_FOR_NODE_S) + pauses_s}s",
+    }
 
 
 def _step(executor: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from polydistill.ablate.variants import Variant, with_changes
+from polydistill.cluster.placement import is_limited
 from polydistill.errors import ParamsError
 from polydistill.params import Params
 
@@ -40,9 +41,11 @@ def for_all(each: Sequence[Params]) -> Params:
     if problems:
         raise ParamsError("\n".join(problems))
     students = list(dict.fromkeys(kind for of in each for kind in of.train.students))
-    heaviest = next((of.teacher for of in each if of.teacher.kind == "vllm"), first.teacher)
+    heaviest = max(each, key=lambda of: ("recorded", "openai", "vllm").index(of.teacher.kind)).teacher
+    limited = next((of.budget for of in each if is_limited(of.budget)), first.budget)
+    asking = next((of.evaluate for of in each if of.evaluate.zero_shot), first.evaluate)
     train = first.train.model_copy(update={"students": students})
-    return first.model_copy(update={"train": train, "teacher": heaviest})
+    return first.model_copy(update={"train": train, "teacher": heaviest, "budget": limited, "evaluate": asking})
 
 
 def told_size(each: Sequence[Params]) -> str:

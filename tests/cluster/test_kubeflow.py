@@ -29,6 +29,7 @@ from polydistill.cluster.kubeflow import (
 from polydistill.cluster.schedule import next_start, pause_schedule, put_schedule, remove_schedule
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.params import ClusterParams, check, load_params
+from repositories import ADDRESS
 from spaces import settings
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,7 @@ root:
     parameters:
       cells: {parameterType: LIST}
       cluster: {parameterType: STRUCT}
+      repository: {parameterType: STRING, isOptional: true}
       revision: {parameterType: STRING, defaultValue: main}
       runs: {parameterType: NUMBER_INTEGER, isOptional: true}
 ---
@@ -61,7 +63,7 @@ ARGUMENTS = {"cells": ["demo/sl"], "cluster": {}}
 
 
 def cluster(**changes: Any) -> ClusterParams:
-    return check(ClusterParams, settings()["cluster"] | changes, "test")
+    return check(ClusterParams, settings()["cluster"] | {"repository": ADDRESS} | changes, "test")
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def weekly(version: Version, kubeflow: Kubeflow, **changes: Any) -> Recurring:
         no_catchup=True,
         max_concurrency=1,
         version_id=version.version_id,
-        arguments=ARGUMENTS,
+        arguments={**ARGUMENTS, "repository": kubeflow.repository},
         experiment_id=kubeflow.ensure_experiment("polydistill"),
         service_account=None,
     )
@@ -429,10 +431,29 @@ def test_a_schedule_of_somebody_else_is_left_alone(server: KubeflowServer, kubef
     assert len(server.recurring) == 1
 
 
+def test_a_schedule_of_another_workspace_is_left_alone(server: KubeflowServer, kubeflow: Kubeflow) -> None:
+    version = kubeflow.ensure_version("distill", PIPELINE)
+    kept, _ = put_schedule(kubeflow, weekly(version, kubeflow), version)
+    shop = connected(server, repository="https://git.example.org/team/shop.git")
+    told = rf"nightly \({kept.id}\) is of another workspace .*{ADDRESS}, .* is \S+/shop\.git; take another --name"
+    for change in (
+        lambda: put_schedule(shop, weekly(version, shop), version),
+        lambda: pause_schedule(shop, "nightly"),
+        lambda: remove_schedule(shop, "nightly"),
+    ):
+        with pytest.raises(ParamsError, match=told):
+            change()
+    with pytest.raises(ParamsError, match=r"cluster\.repository here is not set"):
+        remove_schedule(connected(server, repository=None), "nightly")
+    assert [recurring["mode"] for recurring in server.recurring.values()] == ["ENABLE"]
+    put_schedule(shop, weekly(version, shop, name="of-the-shop"), version)
+    assert len(server.recurring) == 2
+
+
 def test_what_changes_is_told_by_the_section(kubeflow: Kubeflow) -> None:
     version = kubeflow.ensure_version("distill", PIPELINE)
     put_schedule(kubeflow, weekly(version, kubeflow), version)
-    again = weekly(version, kubeflow, arguments={**ARGUMENTS, "cells": ["demo/az"]})
+    again = weekly(version, kubeflow, arguments={**ARGUMENTS, "repository": ADDRESS, "cells": ["demo/az"]})
     assert put_schedule(kubeflow, again, version)[1] == "changed (params.yaml: cells)"
     newer = kubeflow.ensure_version("distill", PIPELINE.replace("a comment", "another"))
     again = replace(again, version_id=newer.version_id)

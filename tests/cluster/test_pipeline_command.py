@@ -25,6 +25,7 @@ Typed = Callable[..., tuple[int, str, str]]
 
 IN_CI = {"user.name": "Jana", "user.email": "jana@example.org", "commit.gpgsign": "false", "init.defaultBranch": "main"}
 KINDS = {str: "STRING", list: "LIST", dict: "STRUCT"}
+SHOP = "https://git.example.org/team/shop.git"
 STORE = "s3://bucket/polydistill"
 COMPONENTS = ("prepare", "generate", "train")
 
@@ -347,6 +348,21 @@ def test_the_same_command_again_leaves_one_schedule_and_another_replaces_it(
     (recurring,) = server.recurring.values()
     assert recurring["trigger"]["cron_schedule"]["cron"] == "0 30 4 * * *"
     assert (recurring["no_catchup"], recurring["max_concurrency"]) == (True, "1")
+
+
+def test_the_schedule_of_another_workspace_is_left_alone(
+    typed: Typed, space: Path, server: KubeflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(*WEEKLY)
+    before = (list(server.recurring), list(server.versions))
+    (recurring,) = server.recurring.values()
+    set_params(space, server, cluster__repository=found_at(SHOP, space, monkeypatch), cluster__tag="of-the-shop")
+    for arguments in (WEEKLY, ("schedule", "retrain", "--paused"), ("schedule", "retrain", "--remove")):
+        code, out, err = typed(*arguments)
+        assert (code, out) == (2, "") and f"its repository is {ADDRESS}" in err and "--name" in err
+    assert (list(server.recurring), list(server.versions)) == before and recurring["mode"] == "ENABLE"
+    assert ": created, active" in typed(*WEEKLY, "--name", "shop")[1]
+    assert len(server.recurring) == 2
 
 
 def test_changed_settings_reach_the_schedule(typed: Typed, space: Path, server: KubeflowServer) -> None:

@@ -287,8 +287,9 @@ def schedule(
 ) -> None:
     """Have a pipeline started by the clock.
 
-    There is one schedule of a name: the same command again changes nothing, another one replaces it. It starts
-    params.yaml as it is now. Runs that were missed are not made up for, and none starts while one goes on.
+    There is one schedule of a name: the same command again changes nothing, another one replaces it. That of another
+    workspace is left alone. It starts params.yaml as it is now. Runs that were missed are not made up for, and none
+    starts while one goes on.
     """
     name = f"polydistill-{pipeline}" if name is None else name
     if (remove and (paused or cron is not None)) or not (remove or paused or cron is not None):
@@ -302,7 +303,7 @@ def schedule(
 
     from polydistill.cluster.cron import Schedule, read_all_in, read_zone
     from polydistill.cluster.kubeflow import Recurring
-    from polydistill.cluster.schedule import describe, put_schedule
+    from polydistill.cluster.schedule import describe, ours_of, put_schedule
 
     now = datetime.now(UTC)
     workspace = asked.workspace(revision=revision)
@@ -313,6 +314,7 @@ def schedule(
         lambda: _prepared(workspace, pipeline, cells, scheduled=True),
     )
     kubeflow.check()
+    ours_of(kubeflow, name)  # before anything is uploaded
     version = kubeflow.ensure_version(pipeline, prepared.compiled)
     wanted = Recurring(
         id="",

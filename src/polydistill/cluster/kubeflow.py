@@ -197,6 +197,11 @@ class Kubeflow:
         """The account of the runs, None for Kubeflow's own."""
         return self._params.service_account
 
+    @property
+    def repository(self) -> str | None:
+        """The repository of the workspace that asks, None where params.yaml names none."""
+        return self._params.repository
+
     def _read_token(self, configuration: Any) -> None:
         file = Path(self._params.token_file or "").expanduser()
         if not file.exists():

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from polydistill.cluster.cron import Cron, Schedule, read_zone
+from polydistill.cluster.git import without_passwords
 from polydistill.cluster.kubeflow import Kubeflow, Recurring, Version
 from polydistill.errors import ParamsError, PolydistillError
 
@@ -47,10 +48,10 @@ def next_start(recurring: Recurring, now: datetime) -> datetime | None:
 
 
 def ours_of(kubeflow: Kubeflow, name: str) -> list[Recurring]:
-    """Return the schedules of that name.
+    """Return the schedules of that name, all of which are of this workspace.
 
     Raises:
-        ParamsError: If one is not of polydistill.
+        ParamsError: If one is not of polydistill, or of another workspace: one of another repository.
     """
     found = [recurring for recurring in kubeflow.schedules() if recurring.name == name]
     foreign = [recurring for recurring in found if not recurring.description.startswith("polydistill ")]
@@ -58,6 +59,14 @@ def ours_of(kubeflow: Kubeflow, name: str) -> list[Recurring]:
         raise ParamsError(
             f"schedule {name} ({foreign[0].id}) was not made by polydistill, which leaves it alone; take another --name"
         )
+    for recurring in found:
+        of, own = recurring.arguments.get("repository"), kubeflow.repository
+        if of != own:
+            raise ParamsError(
+                f"schedule {name} ({recurring.id}) is of another workspace and is left alone: its repository is "
+                f"{without_passwords(str(of))}, and cluster.repository here is {without_passwords(own or 'not set')}; "
+                "take another --name; where only the address has changed, delete it in Kubeflow's pages, Recurring Runs"
+            )
     return found
 
 
@@ -68,7 +77,7 @@ def put_schedule(kubeflow: Kubeflow, wanted: Recurring, version: Version) -> tup
     the old one is deleted: whatever ends this in between, one is left, and doing it again leaves one.
 
     Raises:
-        ParamsError: If one of that name is not of polydistill.
+        ParamsError: If one of that name is not of polydistill, or of another workspace.
         PolydistillError: If Kubeflow does not keep what it is told.
     """
     there = ours_of(kubeflow, wanted.name)
@@ -116,7 +125,7 @@ def pause_schedule(kubeflow: Kubeflow, name: str) -> list[Recurring]:
     """Pause the schedules of that name, and return them as Kubeflow has them.
 
     Raises:
-        ParamsError: If there is none, or it is not of polydistill.
+        ParamsError: If there is none, or it is not of polydistill, or of another workspace.
         PolydistillError: If Kubeflow does not keep the pause.
     """
     there = _require_ours(kubeflow, name)
@@ -132,7 +141,7 @@ def remove_schedule(kubeflow: Kubeflow, name: str) -> None:
     """Delete the schedules of that name.
 
     Raises:
-        ParamsError: If there is none, or it is not of polydistill.
+        ParamsError: If there is none, or it is not of polydistill, or of another workspace.
     """
     for recurring in _require_ours(kubeflow, name):
         kubeflow.delete_schedule(recurring.id)

@@ -570,6 +570,7 @@ def test_an_endpoint_with_a_wrong_path_is_said(server: KubeflowServer) -> None:
         pytest.param((200, "text/html", "<!doctype html>"), ParamsError, "not as the API of Kubeflow", id="page"),
         pytest.param((200, "text/plain", "ok"), ParamsError, "not as the API of Kubeflow", id="text"),
         pytest.param((200, "application/json", "[]"), ParamsError, "not as the API of Kubeflow", id="list"),
+        pytest.param((200, "application/json", "{}"), ParamsError, "not as the API of Kubeflow", id="nothing"),
         pytest.param((404, "text/plain", "nothing here"), ParamsError, r"no API .*\(404\)", id="no such path"),
         pytest.param(
             (502, "text/html", "<html>"), PolydistillError, "502: Bad Gateway.*logs deployment/ml-pip", id="502"
@@ -591,6 +592,24 @@ def test_what_else_answers_is_said_in_one_line(
     with pytest.raises(error, match=message) as failure:
         connected(server)
     assert len(str(failure.value).splitlines()) == 1 and failure.value.exit_code == error.exit_code
+
+
+@pytest.mark.parametrize("call", ["create_pipeline", "upload_version", "create_experiment", "create_run"])
+def test_a_run_without_an_id_has_not_started(
+    server: KubeflowServer, kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(server, call, lambda **_: {})
+    with pytest.raises(ParamsError, match="not as the API of Kubeflow Pipelines"):
+        started(kubeflow)
+
+
+def test_a_schedule_without_an_id_is_none(
+    server: KubeflowServer, kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = kubeflow.ensure_version("distill", PIPELINE)
+    monkeypatch.setattr(server, "create_recurring", lambda **_: {})
+    with pytest.raises(ParamsError, match="not as the API of Kubeflow Pipelines"):
+        put_schedule(kubeflow, weekly(version, kubeflow), version)
 
 
 def test_a_refused_connection_names_the_command_that_forwards_the_port() -> None:

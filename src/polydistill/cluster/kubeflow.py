@@ -232,6 +232,8 @@ class Kubeflow:
             health = self._call("check its health", api.HealthzServiceApi(self._client).healthz_service_get_healthz)
         except _Missing as exc:
             raise self._no_api() from exc
+        if health.multi_user is None:  # Kubeflow always tells
+            raise self._not_kubeflow()
         # Kubeflow for one user has no namespaces: it runs everything in its own.
         self._namespace = {"namespace": self._params.namespace} if health.multi_user else {}
         self._call(
@@ -258,7 +260,7 @@ class Kubeflow:
                 )
             except _AlreadyThere:
                 return Version(pipeline_id, self._version_id(pipeline_id, version) or "", version)
-        return Version(pipeline_id, added.pipeline_version_id, version, is_new=True)
+        return Version(pipeline_id, self._made(added.pipeline_version_id), version, is_new=True)
 
     def _pipeline_id(self, name: str) -> str | None:
         list_pipelines = self._pipelines.pipeline_service_list_pipelines
@@ -273,7 +275,7 @@ class Kubeflow:
             )
         except _AlreadyThere:  # another made it meanwhile
             return self._pipeline_id(name) or ""
-        return str(created.pipeline_id)
+        return self._made(created.pipeline_id)
 
     def _version_id(self, pipeline_id: str, name: str) -> str | None:
         list_versions = self._pipelines.pipeline_service_list_pipeline_versions
@@ -304,7 +306,7 @@ class Kubeflow:
         experiment = api.V2beta1Experiment(display_name=name, **self._namespace)
         create = self._experiments.experiment_service_create_experiment
         try:
-            return str(self._call(f"create experiment {name}", create, experiment=experiment).experiment_id)
+            return self._made(self._call(f"create experiment {name}", create, experiment=experiment).experiment_id)
         except _AlreadyThere:  # another made it meanwhile
             return self._experiment_id(name) or ""
 
@@ -317,7 +319,7 @@ class Kubeflow:
             runtime_config=api.V2beta1RuntimeConfig(parameters=dict(arguments)),
             service_account=self._params.service_account,
         )
-        return str(self._call("start a run", self._runs.run_service_create_run, run=run).run_id)
+        return self._made(self._call("start a run", self._runs.run_service_create_run, run=run).run_id)
 
     def run(self, id: str) -> Run:
         """Return a run with its tasks.
@@ -400,7 +402,7 @@ class Kubeflow:
             **self._namespace,
         )
         create = self._recurring.recurring_run_service_create_recurring_run
-        return str(self._call(f"create schedule {wanted.name}", create, recurring_run=body).recurring_run_id)
+        return self._made(self._call(f"create schedule {wanted.name}", create, recurring_run=body).recurring_run_id)
 
     def set_enabled(self, id: str, enabled: bool) -> None:
         """Pause a schedule, or let it go on."""
@@ -463,6 +465,12 @@ class Kubeflow:
         if last is not None and not str(last.data).lstrip().startswith("{"):
             raise self._not_kubeflow()
         return answer
+
+    def _made(self, id: str | None) -> str:
+        """Return the id of what was made, without which nothing was."""
+        if not id:
+            raise self._not_kubeflow()
+        return id
 
     def _not_kubeflow(self) -> PolydistillError:
         return ParamsError(

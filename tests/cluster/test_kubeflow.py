@@ -15,7 +15,7 @@ import kfp
 import pytest
 import yaml
 
-from kubeflow_server import KubeflowServer, kubeflow_server
+from kubeflow_server import KubeflowServer, Refused, kubeflow_server
 from polydistill.cluster.arguments import ablate_arguments, chain_arguments
 from polydistill.cluster.following import by_step, failures, follow
 from polydistill.cluster.kubeflow import (
@@ -325,9 +325,29 @@ def test_a_server_that_is_away_for_a_while_does_not_end_the_waiting(
 ) -> None:
     id = started(kubeflow)
     server.looks = [("SUCCEEDED", {})]
-    server.answer, server.only_next = (503, "text/plain", "no healthy upstream"), 2
+    server.answer, server.only_next = (503, "text/plain", "no healthy upstream"), 3
+    with caplog.at_level(logging.INFO):
+        assert follow(kubeflow, id, poll_s=0).state == "SUCCEEDED"
+    away, back, ended = (record.message for record in caplog.records)
+    assert "503" in away and away.endswith("; looking again for 10 minutes")
+    assert (back, ended) == (f"{server.url} answers again", "succeeded")
+
+
+def test_a_server_that_is_away_again_is_told_again(
+    server: KubeflowServer, kubeflow: Kubeflow, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    id = started(kubeflow)
+    look, looks = server.get_run, iter((503, None, 503, None))
+
+    def now_and_then(*arguments: Any, **more: Any) -> Any:
+        if status := next(looks):
+            raise Refused(status, "no healthy upstream")
+        return look(*arguments, **more)
+
+    monkeypatch.setattr(server, "get_run", now_and_then)
+    server.looks = [("PENDING", {}), ("SUCCEEDED", {})]
     assert follow(kubeflow, id, poll_s=0).state == "SUCCEEDED"
-    assert "503" in caplog.text and "looking again" in caplog.text
+    assert caplog.text.count("looking again for 10 minutes") == 2
 
 
 def test_a_server_that_stays_away_ends_it_and_the_run_is_named(server: KubeflowServer, kubeflow: Kubeflow) -> None:

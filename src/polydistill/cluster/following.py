@@ -29,12 +29,16 @@ def follow(kubeflow: Kubeflow, id: str, *, poll_s: float = 10.0, patience_s: flo
         try:
             run = kubeflow.run(id)
         except PolydistillError as exc:
-            away_since = away_since or time.monotonic()
-            if isinstance(exc, ParamsError) or time.monotonic() - away_since > patience_s:
+            since = away_since or time.monotonic()
+            if isinstance(exc, ParamsError) or time.monotonic() - since > patience_s:
                 raise PolydistillError(f"{exc}; the run goes on: `polydistill pipeline status {id}`") from exc
-            log.warning("%s; looking again", exc)
+            if away_since is None:
+                log.warning("%s; looking again for %d minutes", exc, round(patience_s / 60))
+            away_since = since
         else:
-            away_since = None
+            if away_since is not None:
+                away_since = None
+                log.info("%s answers again", kubeflow.endpoint)
             line = ", ".join(f"{name}: {states}" for name, states, _ in by_step(run.tasks)) or run.state.lower()
             if line != told:
                 log.info("%s", line)

@@ -381,10 +381,20 @@ def test_a_schedule_is_paused_without_its_cron_line(typed: Typed, server: Kubefl
     assert recurring["mode"] == "DISABLE"
 
 
-def test_a_schedule_that_leaves_no_time_between_runs_is_a_warning(typed: Typed) -> None:
-    code, _, err = typed("schedule", "retrain", "--cron", "*/5 * * * *")
-    assert code == 0 and "it starts every 5 minutes" in err
-    assert "it starts every" not in typed("schedule", "retrain", "--cron", "0 * * * *")[2]
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        pytest.param("*/5 * * * *", "on its days it starts 288 times", id="all the time"),
+        pytest.param("* 3 * * 1", "on its days it starts 60 times", id="a star for the minute"),
+        pytest.param("*/20 9-17 * * *", "on its days it starts 27 times", id="in office hours"),
+        pytest.param("0 * * * *", None, id="hourly"),
+        pytest.param("0,30 3 * * 1", None, id="two close together, once a week"),
+        pytest.param("0,30 3 1 1 *", None, id="two close together, once a year"),
+    ],
+)
+def test_a_schedule_whose_runs_follow_each_other_is_a_warning(typed: Typed, line: str, told: str | None) -> None:
+    code, _, err = typed("schedule", "retrain", "--cron", line)
+    assert code == 0 and (told in err if told else err == "")
 
 
 def test_a_schedule_is_removed_by_its_name(typed: Typed, server: KubeflowServer) -> None:

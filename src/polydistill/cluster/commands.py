@@ -2,12 +2,11 @@
 # ruff: noqa: PLC0415
 
 import functools
-import itertools
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +24,8 @@ log = logging.getLogger(__name__)
 
 _NAMES = ("distill", "retrain", "ablate")
 _EXPERIMENT = "polydistill"
-_OFTEN = timedelta(hours=1)
+_OFTEN = 24
+"""Starts a day: with more there is one within the hour, and a run may take longer."""
 
 
 @dataclass(frozen=True)
@@ -333,15 +333,13 @@ def schedule(
     _say_id(kept.id, f"schedule {name} ({kept.id}): {done}, {'active' if kept.is_enabled else 'paused'}")
     _say("it starts params.yaml as it is now; after a change of it give this command again")
     _say(f"`{cron}` of {time_zone}; Kubeflow has `{kept.cron}` and reads it in {server_time_zone}")
-    next_times = planned.next_times(now, 3)
-    for at in next_times:
+    for at in planned.next_times(now, 3):
         _say(f"next {_in_zones(at, planned.zone)}")
-    gap = min((later - at for at, later in itertools.pairwise(next_times)), default=_OFTEN)
-    if gap < _OFTEN:
+    if planned.wanted.starts_a_day > _OFTEN:
         log.warning(
-            "it starts every %d minutes, so there is nearly always a run, and its GPUs are never given back; is that "
-            "meant? `0 3 * * 1` is once a week",
-            gap // timedelta(minutes=1),
+            "on its days it starts %d times, so one run follows the other, and GPUs are hardly given back between "
+            "them; is that meant? `0 3 * * 1` is once a week",
+            planned.wanted.starts_a_day,
         )
     surprises = planned.surprises(now)
     for told in surprises:

@@ -79,6 +79,11 @@ class Cron:
         fields = [_written(self.minutes, 60), _written(self.hours, 24), _written(self.days, 31)]
         return " ".join(["0", *fields, _written(self.months, 12), _written(self.weekdays, 7)])
 
+    @property
+    def starts_a_day(self) -> int:
+        """How often it fires on each day that it fits."""
+        return len(self.hours) * len(self.minutes)
+
     def next_time(self, after: datetime, zone: ZoneInfo) -> datetime | None:
         """Return the first time after `after`, in UTC, at which it fires where it is read in the zone."""
         return next(self._times(after, zone), None)
@@ -171,7 +176,7 @@ class Schedule:
         return list(itertools.islice((told for told in drifts if told), 1))
 
     def _left_out_or_twice(self, day: date) -> str | None:
-        usual = len(self.sent.hours) * len(self.sent.minutes) if self.sent.fits(day) else 0
+        usual = self.sent.starts_a_day if self.sent.fits(day) else 0
         found = len(self.sent.times_on(day, self.read_in))
         if found == usual:
             return None

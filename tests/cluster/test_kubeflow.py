@@ -517,7 +517,8 @@ def test_in_multi_user_mode_everything_is_in_the_namespace(tmp_path: Path) -> No
         started(kubeflow)
         (pipeline,), (experiment,) = server.pipelines.values(), server.experiments.values()
         assert pipeline["namespace"] == experiment["namespace"] == "team"
-        with pytest.raises(ParamsError, match="namespace others .*kubectl auth can-i create runs"):
+        asked = r"is cluster\.namespace \(others\) that of your profile\? See `kubectl auth can-i create .* -n others`$"
+        with pytest.raises(ParamsError, match=asked):
             connected(server, namespace="others", token_file=str(tmp_path / "token"))
 
 

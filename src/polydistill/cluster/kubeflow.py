@@ -515,7 +515,10 @@ class Kubeflow:
             see = f"kubectl auth can-i create runs.pipelines.kubeflow.org -n {namespace}"
             whose = f"the token in {token_file}" if token_file else "nobody without a token"
             verb = "may not" if token_file else "may"
-            return ParamsError(f"{whose} {verb} {doing} in namespace {namespace} ({told or 'forbidden'}); see `{see}`")
+            own = f"is cluster.namespace ({namespace}) that of your profile? See" if token_file else "see"
+            return ParamsError(
+                f"{whose} {verb} {doing} in namespace {namespace} ({told or 'forbidden'}); {own} `{see}`"
+            )
         if exc.status == 409 or re.search(r"already exists?\b", told):
             return _AlreadyThere(f"cannot {doing}: {told}")
         if exc.status == 404:

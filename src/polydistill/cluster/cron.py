@@ -252,8 +252,15 @@ def _field(line: str, field: str, lowest: int, highest: int, names: Sequence[str
         star, start, end, step = found.groups()
         first = lowest if star else _number(line, start, names, lowest)
         last = highest if star or (step and not end) else _number(line, end, names, lowest) if end else first
-        if not lowest <= first <= last <= highest or step == "0":
+        if not (lowest <= first <= highest and lowest <= last <= highest):
             raise ParamsError(f"cron `{line}`: `{part}` is not within {lowest} to {highest}")
+        if first > last:
+            raise ParamsError(
+                f"cron `{line}`: `{part}` runs backwards; over the end it is two ranges, "
+                f"`{first}-{highest},{lowest}-{last}`"
+            )
+        if step and int(step) == 0:
+            raise ParamsError(f"cron `{line}`: `{part}` has a step of 0; wanted 1 or more")
         allowed.update(range(first, last + 1, int(step or 1)))
     return tuple(sorted(allowed))
 

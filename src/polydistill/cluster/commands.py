@@ -288,8 +288,8 @@ def schedule(
     """Have a pipeline started by the clock.
 
     There is one schedule of a name: the same command again changes nothing, another one replaces it. That of another
-    workspace is left alone. It starts params.yaml as it is now. Runs that were missed are not made up for, and none
-    starts while one goes on.
+    workspace is left alone. It starts params.yaml as it is now. None starts while one goes on, and of the starts
+    that were missed the last one alone is made up for.
     """
     name = f"polydistill-{pipeline}" if name is None else name
     if (remove and (paused or cron is not None)) or not (remove or paused or cron is not None):

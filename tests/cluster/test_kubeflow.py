@@ -591,7 +591,7 @@ def test_an_endpoint_with_a_wrong_path_is_said(server: KubeflowServer) -> None:
         pytest.param((200, "text/html", "<!doctype html>"), ParamsError, "not as the API of Kubeflow", id="page"),
         pytest.param((200, "text/plain", "ok"), ParamsError, "not as the API of Kubeflow", id="text"),
         pytest.param((200, "application/json", "[]"), ParamsError, "not as the API of Kubeflow", id="list"),
-        pytest.param((200, "application/json", "{}"), ParamsError, "not as the API of Kubeflow", id="nothing"),
+        pytest.param((200, "application/json", "{}"), PolydistillError, "the API .* behind it does not", id="nothing"),
         pytest.param((404, "text/plain", "nothing here"), ParamsError, r"no API .*\(404\)", id="no such path"),
         pytest.param(
             (502, "text/html", "<html>"), PolydistillError, "502: Bad Gateway.*logs deployment/ml-pip", id="502"

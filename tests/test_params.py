@@ -96,6 +96,43 @@ def test_a_wrong_setting_names_key_value_and_what_is_allowed(
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("cluster.secrets.storage", "AKIA_MINE", id="a key"),
+        pytest.param("cluster.secrets.storage", {"AWS_SECRET_ACCESS_KEY": "AKIA_MINE"}, id="keys"),
+        pytest.param("cluster.secrets.git", ["AKIA_MINE"], id="list"),
+    ],
+)
+def test_in_place_of_the_name_of_a_secret_nothing_is_repeated_and_the_name_is_asked_for(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    write_yaml(tmp_path / "params.yaml", settings(**{key: value}))
+    with pytest.raises(ParamsError) as error:
+        load_params(tmp_path / "params.yaml")
+    kind = key.rpartition(".")[2]
+    wanted = f"wanted: The name of a Kubernetes Secret (small letters, digits, -), such as polydistill-{kind}, that"
+    assert f"{key}: this value is not allowed; {wanted}" in str(error.value)
+    assert "AKIA" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cluster.secrets", "AKIA_MINE"),
+        ("cluster.endpoint", "http://me:AKIA_MINE@host:8080"),
+        ("cluster.store", "s3://me:AKIA_MINE@bucket/polydistill"),
+        ("cluster.registry", "me:AKIA_MINE@registry.example.com"),
+        ("cluster.token_file", ["AKIA_MINE"]),
+    ],
+)
+def test_what_may_be_a_secret_is_not_repeated(tmp_path: Path, key: str, value: Any) -> None:
+    write_yaml(tmp_path / "params.yaml", settings(**{key: value}))
+    with pytest.raises(ParamsError, match=f"{key}: this value is not allowed") as error:
+        load_params(tmp_path / "params.yaml")
+    assert "AKIA" not in str(error.value)
+
+
 def test_a_missing_setting_is_explained(tmp_path: Path) -> None:
     content = settings()
     del content["train"]["runs"], content["serve"]

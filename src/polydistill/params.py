@@ -38,7 +38,11 @@ MAX_SEED = 2**31
 """Leaves room below 2**32, where numpy's and scikit-learn's seeds end, for the number of the run that is added."""
 
 # What stands here by mistake may be a password or a key, which no error may repeat.
-_PERHAPS_SECRET = {"url": "@?#", "key_env": "", "key_file": ""}
+_URL = "@?#"
+_PERHAPS_SECRET = {
+    **{"url": _URL, "endpoint": _URL, "store": _URL, "registry": _URL},
+    **{"key_env": "", "key_file": "", "token_file": ""},
+}
 
 
 class Section(BaseModel):
@@ -648,15 +652,30 @@ class RetrainParams(Section):
     confidence: float = Field(gt=0, lt=1, description="How sure it must be that a challenger differs from a champion.")
 
 
+def _name_of_secret(example: str, holds: str) -> str:
+    return f"The name of a Kubernetes Secret (small letters, digits, -), such as {example}, that holds {holds}"
+
+
 class SecretNames(Section):
     """Section `cluster.secrets`: Kubernetes secrets whose keys the pods find in their environment, where they exist."""
 
     storage: KubernetesName = Field(
-        description="AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, of storage that is not AWS, AWS_ENDPOINT_URL."
+        description=_name_of_secret(
+            "polydistill-storage",
+            "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, of storage that is not AWS, AWS_ENDPOINT_URL.",
+        )
     )
-    git: KubernetesName = Field(description="GIT_USERNAME and GIT_TOKEN, for a repository that is not public.")
-    teacher: KubernetesName = Field(description="api-key: the teacher's key, where it needs one.")
-    hub: KubernetesName = Field(description="HF_TOKEN, for models of the Hugging Face hub that are gated.")
+    git: KubernetesName = Field(
+        description=_name_of_secret(
+            "polydistill-git", "GIT_USERNAME and GIT_TOKEN, for a repository that is not public."
+        )
+    )
+    teacher: KubernetesName = Field(
+        description=_name_of_secret("polydistill-teacher", "api-key, the teacher's key, where it needs one.")
+    )
+    hub: KubernetesName = Field(
+        description=_name_of_secret("polydistill-hub", "HF_TOKEN, for models of the Hugging Face hub that are gated.")
+    )
 
 
 class ClusterParams(Section):
@@ -809,9 +828,11 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{key}: {message}"
-    if error["type"] == "string_pattern_mismatch" and (description := _description(model, error["loc"])):
+    of_secret = "secrets" in error["loc"]
+    unfit = error["type"] == "string_pattern_mismatch" or (of_secret and error["type"] == "string_type")
+    if unfit and (description := _description(model, error["loc"])):
         message = f"wanted: {description}"
-    marks = _PERHAPS_SECRET.get(str(error["loc"][-1])) if error["loc"] else None
+    marks = "" if of_secret else _PERHAPS_SECRET.get(str(error["loc"][-1])) if error["loc"] else None
     secret = marks is not None and (not marks or any(mark in str(error["input"]) for mark in marks))
     shown = "this value" if secret else repr(error["input"])
     return f"{key}: {shown} is not allowed; {message[0].lower()}{message[1:]}"

@@ -109,6 +109,30 @@ def test_broken_yaml_is_said(tmp_path: Path, content: str, message: str) -> None
         read_yaml(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(
+            "a: 1\nb: 2\na: 3\n", "a.yaml:3: not YAML (key `a` stands in line 1 and again in line 3;", id="top"
+        ),
+        pytest.param("a:\n  b: 1\n  'b': 1\n", "(key `b` stands in line 2 and again in line 3; keep one", id="section"),
+        pytest.param("- {a: 1, a: 1}\n", "(key `a` stands in line 1 and again in line 1;", id="one line"),
+        pytest.param("a: &x {b: 1}\nc:\n  <<: *x\n  d: 1\n  d: 2\n", "(key `d` stands in line 4", id="beside a merge"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(DataError) as error:
+        read_yaml(tmp_path / "a.yaml")
+    assert message in str(error.value)
+
+
+def test_a_key_may_be_in_two_mappings_and_go_before_a_merged_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1, y: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b, x: 3}\n1: one\n'1': text\n")
+    content = read_yaml(tmp_path / "a.yaml")
+    assert content == {"a": {"x": 1, "y": 1}, "b": {"x": 2, "y": 1}, "c": {"x": 3, "y": 1}, 1: "one", "1": "text"}
+
+
 def test_a_digest_tells_content_and_names_not_places(tmp_path: Path) -> None:
     for folder, name, content in (("a", "x", "1"), ("b", "x", "1"), ("c", "y", "1"), ("d", "x", "2")):
         (tmp_path / folder / "sub").mkdir(parents=True)

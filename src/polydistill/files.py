@@ -16,7 +16,25 @@ from polydistill.errors import DataError
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Reads 2e-05 as a number, as YAML 1.2, JSON and DVC do; PyYAML keeps to YAML 1.1, where that is a text."""
+    """Reads YAML, and differs from PyYAML in two things.
+
+    2e-05 is a number, as in YAML 1.2, JSON and DVC; PyYAML keeps to YAML 1.1, where that is a text. And a key that
+    stands twice is an error, as YAML has it; PyYAML takes the last one without a word.
+    """
+
+    def compose_mapping_node(self, anchor: str | None) -> Any:
+        """Read a mapping as it is written, without what `<<` brings in: that may have the same keys."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in lines:
+                problem = f"key `{key.value}` stands in line {lines[name]} and again in line {line}; keep one of them"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            lines[name] = line
+        return node
 
 
 _Loader.add_implicit_resolver(

@@ -34,6 +34,9 @@ STRATEGIES = _files_in("strategies")
 CHECKS = _files_in("checks")
 """The files in checks/, one a check."""
 
+SIZES = Path(__file__).parent / "cluster" / "sizes.yaml"
+"""What pods get by `cluster.size`."""
+
 MAX_SEED = 2**31
 """Leaves room below 2**32, where numpy's and scikit-learn's seeds end, for the number of the run that is added."""
 
@@ -705,9 +708,15 @@ class ClusterParams(Section):
     size: Literal["cpu", "one-gpu", "four-gpus"] = Field(
         description="What pods get where the three keys below are null; `four-gpus`: a teacher of 70B on 4 × 80 GB."
     )
-    steps: Placement | None = Field(description="Pods of all steps but those below; null: as `size` has it.")
-    train: Placement | None = Field(description="Pods that train encoder and lora; null: as `size` has it.")
-    generate: Placement | None = Field(description="Pods with the teacher in the process; null: as `size` has it.")
+    steps: Placement | None = Field(
+        description="Pods of all steps but those below; null, or a key left out: as `size` has it."
+    )
+    train: Placement | None = Field(
+        description="Pods that train encoder and lora; null, or a key left out: as `size` has it."
+    )
+    generate: Placement | None = Field(
+        description="Pods with the teacher in the process; null, or a key left out: as `size` has it."
+    )
     parallel_cells: int = Field(ge=1, le=1000, description="Cells at once.")
     model_cache: KubernetesName | None = Field(
         description="Volume claim for the weights that train and generate download; null: every pod downloads anew."
@@ -719,6 +728,18 @@ class ClusterParams(Section):
     teacher: TeacherOnDemandParams | None = Field(description="The teacher to scale up; null: it is up, or recorded.")
     serving: ServingParams | None = Field(description="What to roll a promoted bento out to; null: nothing.")
     retrain: RetrainParams
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_the_rest_from_its_size(cls, content: Any) -> Any:
+        """Put in what a section of pods leaves out; what is wrong stays, also a `size` that is none, to be named."""
+        names = ("steps", "train", "generate")
+        given = [name for name in names if isinstance(content, dict) and isinstance(content.get(name), dict)]
+        if not given:
+            return content
+        sizes = read_yaml(SIZES)
+        size = sizes.get(str(content.get("size")), sizes["cpu"])
+        return content | {name: size[name] | content[name] for name in given}
 
 
 class Params(Section):

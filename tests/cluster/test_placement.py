@@ -1,5 +1,6 @@
 """What the pods of a pipeline get, read from the compiled pipelines as Kubeflow reads them."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pipelines.compile import COMPILED, PIPELINES
 from polydistill import __version__
 from polydistill.cluster.placement import GPU, place
 from polydistill.errors import ParamsError
-from polydistill.params import Params, load_params
+from polydistill.params import Params, check, load_params
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 
@@ -104,6 +105,45 @@ def test_argo_gives_every_try_its_whole_time_out(name: str, cluster: dict[str, A
             assert pause <= 1800, step  # Kubeflow sets no cap of the pauses
             passed += pause + time_out
         assert passed <= _seconds(policy["backoffMaxDuration"]), step
+
+
+def test_what_a_section_leaves_out_is_as_its_size_has_it() -> None:
+    taint = {"key": "gpus", "operator": "Exists", "effect": "NoSchedule"}
+    cluster = {"size": "four-gpus", "train": {"gpus": 2, "tolerations": [taint]}, "steps": {"memory_limit": "9Gi"}}
+    _, containers, on_kubernetes = _placed(_changed(train={"students": ["encoder"]}, cluster=cluster))
+    train, steps = containers["train"]["resources"], containers["evaluate"]["resources"]
+    assert train["accelerator"] == {"resourceType": GPU, "resourceCount": "2"}
+    assert (train["resourceCpuRequest"], train["resourceMemoryLimit"]) == ("4", "64Gi")
+    assert on_kubernetes["train"]["tolerations"] == [taint]
+    assert (steps["resourceMemoryRequest"], steps["resourceMemoryLimit"]) == ("2Gi", "9Gi")
+
+
+def test_the_block_that_the_documentation_shows_is_a_whole_one() -> None:
+    documentation = (Path(__file__).parents[2] / "docs/kubernetes.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(cluster:\n  size: cpu\n  train:.*?)```", documentation, re.DOTALL)
+    params = _changed(train={"students": ["encoder"]}, **yaml.safe_load(block))
+    _, containers, on_kubernetes = _placed(params)
+    assert containers["train"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert on_kubernetes["train"]["nodeSelector"] == {"labels": params.cluster.train.node_selector}
+    assert on_kubernetes["train"]["tolerations"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        ({"train": {"gpu": 1}}, "cluster.train.gpu is no known key; did you mean `gpus`?"),
+        ({"train": {"gpus": -1}}, "cluster.train.gpus: -1 is not allowed"),
+        ({"train": {"gpus": 1}, "size": "huge"}, "cluster.size: 'huge' is not allowed"),
+        ({"train": {"gpus": 1}, "size": ["cpu"]}, "cluster.size: ['cpu'] is not allowed"),
+        ({"train": 1}, "cluster.train: 1 is not allowed"),
+    ],
+)
+def test_what_is_wrong_in_a_section_is_named(cluster: dict[str, Any], message: str) -> None:
+    content = PARAMS.model_dump()
+    with pytest.raises(ParamsError) as error:
+        check(Params, content | {"cluster": content["cluster"] | cluster}, "params.yaml")
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_the_bringing_up_of_the_teacher_waits_once() -> None:

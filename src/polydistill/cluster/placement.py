@@ -7,7 +7,6 @@ version of a pipeline says by itself what its pods got.
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -16,9 +15,8 @@ from polydistill import __version__
 from polydistill.cluster.arguments import require_cluster
 from polydistill.cluster.scratch import VARIABLE as SCRATCH_VARIABLE
 from polydistill.files import read_yaml
-from polydistill.params import BudgetParams, ClusterParams, Params, Placement, check
+from polydistill.params import SIZES, BudgetParams, ClusterParams, Params, Placement, check
 
-SIZES = Path(__file__).parent / "sizes.yaml"
 PAUSE_S, DOUBLED = 30, 6
 """The pause before the second try, and how many pauses may each be twice the one before: the sixth is 16 minutes."""
 

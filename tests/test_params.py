@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,35 @@ def test_what_may_be_a_secret_is_not_repeated(tmp_path: Path, key: str, value: A
     with pytest.raises(ParamsError, match=f"{key}: this value is not allowed") as error:
         load_params(tmp_path / "params.yaml")
     assert "AKIA" not in str(error.value)
+
+
+# A value of a wrong form, and what the message has to tell of the right one: what is needed to write it.
+FORMS = [
+    ("cluster.endpoint", "localhost:8080", "http://localhost:8080"),
+    ("cluster.namespace", "No_Name", "(small letters, digits, -), such as kubeflow"),
+    ("cluster.service_account", "a b", "(small letters, digits, -), such as pipeline-runner"),
+    ("cluster.registry", "harbor.acme.io/nlp/", "no / at the end"),
+    ("cluster.registry", "https://harbor.acme.io/nlp/", "no https://"),
+    ("cluster.registry", "Harbor.acme.io/NLP", "small letters"),
+    ("cluster.tag", "my tag", "(letters, digits, _, . and -), such as 0.1.0"),
+    ("cluster.model_cache", "My_Claim", "(small letters, digits, -), such as polydistill-models"),
+    ("cluster.scratch", "My_Claim", "small letters, digits, -), such as polydistill-scratch"),
+    ("cluster.serving", {"deployment": "A"}, "Name of the Deployment (small letters, digits, -), such as serving"),
+    ("cluster.serving", {"url": "serving.polydistill:3000"}, "such as http://serving.polydistill:3000"),
+    ("cluster.teacher", {"namespace": "A"}, "(small letters, digits, -), such as polydistill"),
+    ("cluster.train", {"cpu_limit": "four"}, "such as 4"),
+    ("cluster.train", {"memory_limit": "8 GB"}, "such as 8Gi"),
+    ("package.name", "-x", "small letters, digits, - and _, first a letter or a digit"),
+    ("train.encoder.revision", "main", "40 digits and letters a to f"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "form"), FORMS)
+def test_a_value_of_a_wrong_form_is_told_the_right_one(tmp_path: Path, key: str, value: Any, form: str) -> None:
+    write_yaml(tmp_path / "params.yaml", settings(**{key: value}))
+    with pytest.raises(ParamsError) as error:
+        load_params(tmp_path / "params.yaml")
+    assert re.search(f"{key}.*: .* is not allowed; wanted: .*{re.escape(form)}", str(error.value))
 
 
 def test_a_missing_setting_is_explained(tmp_path: Path) -> None:

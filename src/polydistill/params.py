@@ -83,7 +83,7 @@ class TeacherParams(Section):
     revision: str | None = Field(description="Revision of the model, for the record; for `vllm` also what is loaded.")
     key_env: str = Field(
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="Environment variable that holds the API key, where one is needed.",
+        description="The name of the environment variable that holds the API key, such as OPENAI_API_KEY.",
     )
     key_file: str | None = Field(
         min_length=1, description="File that holds the API key, such as a mounted secret; goes before `key_env`."
@@ -409,7 +409,8 @@ class EncoderParams(Section):
 
     model: str = Field(min_length=1, description="Sequence classifier: a name at the Hugging Face hub, or a folder.")
     revision: str | None = Field(
-        pattern=r"^[0-9a-f]{40}$", description="Commit at the hub, which a name needs; null for a folder."
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit at the hub (40 digits and letters a to f), which a name needs; null for a folder.",
     )
     max_tokens: int = Field(ge=8, le=8192, description="Longer texts are cut (tokens).")
     epochs: int = Field(ge=1, le=1000, description="Most passes through the training texts.")
@@ -463,7 +464,8 @@ class LoraParams(Section):
 
     model: str = Field(min_length=1, description="Causal LM: a name at the Hugging Face hub, or a folder.")
     revision: str | None = Field(
-        pattern=r"^[0-9a-f]{40}$", description="Commit at the hub, which a name needs; null for a folder."
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit at the hub (40 digits and letters a to f), which a name needs; null for a folder.",
     )
     rank: int = Field(ge=1, le=1024, description="Rank of the adapters.")
     alpha: float = Field(gt=0, description="Weight of the adapters, times the rank.")
@@ -569,7 +571,9 @@ class SelectParams(Section):
 class PackageParams(Section):
     """Section `package`."""
 
-    name: Name = Field(description="Name of the bento.")
+    name: Name = Field(
+        description="Name of the bento, such as polydistill: small letters, digits, - and _, first a letter or a digit."
+    )
 
 
 class ServeParams(Section):
@@ -610,9 +614,9 @@ class Placement(Section):
     """What a pod of a step gets, where it may run, and how often it may try."""
 
     cpu: Quantity = Field(description="Cores that it is sure of, such as 2 or 500m.")
-    cpu_limit: Quantity = Field(description="Most cores.")
+    cpu_limit: Quantity = Field(description="Most cores, such as 4.")
     memory: Quantity = Field(description="Memory that it is sure of, such as 4Gi.")
-    memory_limit: Quantity = Field(description="Most memory; a pod that takes more is ended.")
+    memory_limit: Quantity = Field(description="Most memory, such as 8Gi; a pod that takes more is ended.")
     gpus: int = Field(ge=0, le=16, description="GPUs (nvidia.com/gpu).")
     node_selector: dict[str, str] = Field(description="Labels of the nodes that it may run on; {}: any node.")
     tolerations: list[Toleration] = Field(description="Taints of nodes that it puts up with.")
@@ -623,8 +627,12 @@ class Placement(Section):
 class TeacherOnDemandParams(Section):
     """Section `cluster.teacher`: the Deployment that serves the teacher, scaled from zero for a run."""
 
-    namespace: KubernetesName = Field(description="Namespace of the Deployment.")
-    deployment: KubernetesName = Field(description="Name of the Deployment.")
+    namespace: KubernetesName = Field(
+        description="Namespace of the Deployment (small letters, digits, -), such as polydistill."
+    )
+    deployment: KubernetesName = Field(
+        description="Name of the Deployment (small letters, digits, -), such as teacher."
+    )
     replicas: int = Field(ge=1, le=64, description="Pods while at least one run holds it.")
     ready_within_s: int = Field(ge=60, description="Seconds from asking for it until it must be ready.")
     hold_within_s: int = Field(
@@ -642,9 +650,17 @@ class TeacherOnDemandParams(Section):
 class ServingParams(Section):
     """Section `cluster.serving`: the Deployment that serves the promoted bento."""
 
-    namespace: KubernetesName = Field(description="Namespace of the Deployment.")
-    deployment: KubernetesName = Field(description="Name of the Deployment.")
-    url: str = Field(pattern=r"^https?://[^@?#\s]+$", description="Base URL of its Service, as pods reach it.")
+    namespace: KubernetesName = Field(
+        description="Namespace of the Deployment (small letters, digits, -), such as polydistill."
+    )
+    deployment: KubernetesName = Field(
+        description="Name of the Deployment (small letters, digits, -), such as serving."
+    )
+    url: str = Field(
+        pattern=r"^https?://[^@?#\s]+$",
+        description="Base URL of its Service, as pods reach it, such as http://serving.polydistill:3000; no user, "
+        "password or query in it.",
+    )
     ready_within_s: int = Field(ge=60, description="Seconds that a roll-out may take before it is rolled back.")
 
 
@@ -685,11 +701,17 @@ class ClusterParams(Section):
     """Section `cluster`: Kubeflow Pipelines on Kubernetes."""
 
     endpoint: str | None = Field(
-        pattern=r"^https?://[^@?#\s]+$", description="URL of Kubeflow Pipelines, such as http://localhost:8080."
+        pattern=r"^https?://[^@?#\s]+$",
+        description="URL of Kubeflow Pipelines, such as http://localhost:8080; no user, password or query in it.",
     )
-    namespace: KubernetesName = Field(description="Namespace in which runs take place.")
+    namespace: KubernetesName = Field(
+        description="Namespace in which runs take place (small letters, digits, -), such as kubeflow."
+    )
     token_file: str | None = Field(min_length=1, description="File with the token for the endpoint, where it asks one.")
-    service_account: KubernetesName | None = Field(description="Service account of the runs; null: Kubeflow's own.")
+    service_account: KubernetesName | None = Field(
+        description="Service account of the runs (small letters, digits, -), such as pipeline-runner; null: Kubeflow's "
+        "own."
+    )
     repository: str | None = Field(
         min_length=1, description="Git repository with params.yaml, dvc.yaml and data/, as the pods reach it."
     )
@@ -700,10 +722,13 @@ class ClusterParams(Section):
         "the bento, and nothing is promoted.",
     )
     registry: str | None = Field(
-        pattern=r"^[a-z0-9][a-z0-9._:/-]*[a-z0-9]$", description="Registry of the images; null: the nodes have them."
+        pattern=r"^[a-z0-9][a-z0-9._:/-]*[a-z0-9]$",
+        description="Registry of the images (small letters, no https://, no / at the end), such as "
+        "registry.example.com/team; null: the nodes have them.",
     )
     tag: str | None = Field(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", description="Tag of the images; null: the version."
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        description="Tag of the images (letters, digits, _, . and -), such as 0.1.0; null: the version.",
     )
     size: Literal["cpu", "one-gpu", "four-gpus"] = Field(
         description="What pods get where the three keys below are null; `four-gpus`: a teacher of 70B on 4 × 80 GB."
@@ -719,10 +744,12 @@ class ClusterParams(Section):
     )
     parallel_cells: int = Field(ge=1, le=1000, description="Cells at once.")
     model_cache: KubernetesName | None = Field(
-        description="Volume claim for the weights that train and generate download; null: every pod downloads anew."
+        description="Volume claim (small letters, digits, -), such as polydistill-models, for the weights that train "
+        "and generate download; null: every pod downloads anew."
     )
     scratch: KubernetesName | None = Field(
-        description="Volume claim (ReadWriteMany) in which replies and trainings outlive their pods; null: none."
+        description="Volume claim (ReadWriteMany; small letters, digits, -), such as polydistill-scratch, in which "
+        "replies and trainings outlive their pods; null: none."
     )
     secrets: SecretNames
     teacher: TeacherOnDemandParams | None = Field(description="The teacher to scale up; null: it is up, or recorded.")

@@ -17,7 +17,10 @@ class Label(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: Annotated[str, Field(min_length=1, pattern=r"^\S+$", description="The label as it stands in the CSV files.")]
+    name: Annotated[
+        str,
+        Field(min_length=1, pattern=r"^\S+$", description="The label as it stands in the CSV files, without spaces."),
+    ]
     description: str = Field(min_length=1, description="What the label means, in a sentence; the teacher reads it.")
     names: dict[str, str] = Field(
         default={}, description="What speakers call it, by language; read in the teacher's answers."
@@ -65,7 +68,9 @@ class Task(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    name: Name = Field(description="Also the name of the folder in data/.")
+    name: Name = Field(
+        description="Small letters, digits, - and _, first a letter or a digit; also the name of the folder in data/."
+    )
     instruction: str = Field(min_length=1, description="What kind of text is classified by what; the teacher reads it.")
     labels: list[Label] = Field(min_length=2)
     languages: list[str] = Field(min_length=1, description="BCP 47 tags, for example sl, sw, az, pt-BR.")

@@ -79,11 +79,15 @@ def test_every_setting_is_explained_and_has_no_default_that_dvc_cannot_see() -> 
         ("evaluate.confidence", 1.0, "evaluate.confidence: 1.0 is not allowed; input should be less than 1"),
         ("filter.too_long.max_chars", 1, "filter: too_short.min_chars 5 is larger than too_long.max_chars 1"),
         ("cells", [], "cells: [] is not allowed"),
-        ("cells", ["demo"], "cells.0: 'demo' is not allowed"),
+        ("cells", ["demo"], "cells.0: 'demo' is not allowed; wanted: task/language, such as clinic/sl"),
+        ("prepare.allow_leaks", ["demo"], "prepare.allow_leaks.0: 'demo' is not allowed; wanted: task/language, such"),
         ("cells", ["../x/sl"], "cells.0: '../x/sl' is not allowed"),
         ("cells", ["demo/sl", "demo/az", "demo/sl"], "cells names demo/sl more than once"),
         ("cells", ["report/sl"], "no task can be called report"),
-        ("select", None, "select: None is not allowed"),
+        ("select", None, "select: None is not allowed; wanted: a section"),
+        ("cluster", 1, "cluster: 1 is not allowed; wanted: a section"),
+        ("cluster.steps", 1, "cluster.steps: 1 is not allowed; wanted: a section"),
+        ("cluster.train", {"cpu": 2}, "cluster.train.cpu: 2 is not allowed; wanted: a text, in quotes"),
     ],
 )
 def test_a_wrong_setting_names_key_value_and_what_is_allowed(
@@ -179,10 +183,21 @@ def test_all_wrong_settings_are_said_at_once(tmp_path: Path) -> None:
     assert len(str(error.value).splitlines()) == 3
 
 
-@pytest.mark.parametrize("content", ["", "- a\n", "just words\n"], ids=["empty", "list", "words"])
+@pytest.mark.parametrize("content", ["- a\n", "just words\n"], ids=["list", "words"])
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "params.yaml").write_text(content)
-    with pytest.raises(ParamsError, match=r"params\.yaml: the file: "):
+    with pytest.raises(
+        ParamsError, match=r"params\.yaml: the file: .* is not allowed; wanted: the keys cells, teacher, "
+    ):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("content", ["", "# to be written\n", "---\n"], ids=["empty", "comment", "start"])
+def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, content: str) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(
+        ParamsError, match=r"params\.yaml is empty; put its sections back, or .* `polydistill init DIR`"
+    ):
         load_params(tmp_path / "params.yaml")
 
 

@@ -77,6 +77,7 @@ def test_a_task_comes_back_from_the_facts_of_prepare(facets: Any) -> None:
         pytest.param(["speaker"], ["a", "b"], "facets.speaker is no known key; did you mean `speakers`?", id="typo"),
         pytest.param(["lengths"], ["short"], "facets.lengths: ['short'] is not allowed", id="one length"),
         pytest.param(["lengths", 0], "a\nb", r"facets.lengths.0: 'a\nb' is not allowed", id="two lines"),
+        pytest.param(["topics", "book", 0], "a\nb", "is not allowed; wanted: A few words on one line", id="in a topic"),
         pytest.param(["registers"], ["x", "x"], "facets: `x` stands twice in registers", id="twice"),
         pytest.param(["registers", 1], False, "facets.registers.1: False is not allowed", id="no in YAML is false"),
         pytest.param(["topics", "book"], ["x"], "facets.topics.book: ['x'] is not allowed", id="one topic"),

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from polydistill.errors import ParamsError
 from polydistill.files import read_yaml
 
-CellName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*/[A-Za-z0-9-]+$")]
+CellName = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*/[A-Za-z0-9-]+$", description="task/language, such as clinic/sl")
+]
 NAME = r"^[a-z0-9][a-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 StudentKind = Literal["linear", "encoder", "lora", "icl"]
@@ -806,7 +809,10 @@ def load_params(path: Path) -> Params:
     """
     if not path.exists():
         raise ParamsError(f"{path} is missing; run this in a workspace, or make one with `polydistill init DIR`")
-    return check(Params, read_yaml(path), path)
+    content = read_yaml(path)
+    if content is None:
+        raise ParamsError(f"{path} is empty; put its sections back, or take those that `polydistill init DIR` writes")
+    return check(Params, content, path)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -880,6 +886,10 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
     unfit = error["type"] == "string_pattern_mismatch" or (of_secret and error["type"] == "string_type")
     if unfit and (description := _description(model, error["loc"])):
         message = f"wanted: {description}"
+    elif error["type"] == "model_type":
+        message = "wanted: a section" if error["loc"] else f"wanted: the keys {', '.join(model.model_fields)}"
+    elif error["type"] == "string_type" and isinstance(error["input"], int | float):
+        message = "wanted: a text, in quotes"
     marks = "" if of_secret else _PERHAPS_SECRET.get(str(error["loc"][-1])) if error["loc"] else None
     secret = marks is not None and (not marks or any(mark in str(error["input"]) for mark in marks))
     shown = "this value" if secret else repr(error["input"])
@@ -887,14 +897,27 @@ def _explain(error: dict[str, Any], model: type[BaseModel]) -> str:
 
 
 def _description(model: type[BaseModel], loc: tuple[str | int, ...]) -> str | None:
-    """Return what a field is for; None for an entry of a list."""
-    return _section_at(model, loc[:-1]).model_fields[loc[-1]].description if isinstance(loc[-1], str) else None
+    """Return what a field, or an entry of a list, is for."""
+    if isinstance(loc[-1], str):
+        return _section_at(model, loc[:-1]).model_fields[loc[-1]].description
+    entry = get_args(_kind_at(model, loc[:-1]))[0]
+    about = (of for of in getattr(entry, "__metadata__", ()) if isinstance(of, FieldInfo))
+    return next((field.description for field in about), None)
 
 
 def _section_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseModel]:
-    for part in loc:  # the name of a field, or a place in a list
-        kind: Any = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
+    section: type[BaseModel] = _kind_at(model, loc)
+    return section
+
+
+def _kind_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> Any:
+    """Return the type of what stands there: a section, a list, a dict or a value."""
+    kind: Any = model
+    for part in loc:  # the name of a field, a key, or a place in a list
+        fields = getattr(kind, "model_fields", None)
+        kind = get_args(kind)[-1] if fields is None else fields[part].annotation
+        if hasattr(kind, "__metadata__"):  # an entry with bounds of its own
+            kind = kind.__origin__
         if type(None) in get_args(kind):  # a section that may be left out
             kind = next(of for of in get_args(kind) if of is not type(None))
-        model = kind
-    return model
+    return kind

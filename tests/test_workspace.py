@@ -157,6 +157,7 @@ def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
     ("task", "languages", "message"),
     [
         pytest.param("My Task", ["sl"], "task `My Task`: a name is of small letters", id="task name"),
+        pytest.param("_x", ["sl"], "task `_x`: a name is of small letters, digits, - and _, begins with a", id="start"),
         pytest.param("../up", ["sl"], "task `../up`", id="path"),
         pytest.param("shop\n", ["sl"], "task `shop", id="line break"),
         pytest.param("winners", ["sl"], "is none of winners, cards", id="name of ours"),

@@ -195,7 +195,10 @@ def new_workspace(root: Path, task: str, languages: Sequence[str]) -> None:
     problems = [f"language `{tag}` is no BCP 47 tag such as sl or pt-BR" for tag in languages if not is_language(tag)]
     if not re.fullmatch(NAME, task) or task in ACROSS_CELLS:
         taken = ", ".join(ACROSS_CELLS)
-        problems.append(f"task `{task}`: a name is of small letters, digits, - and _, and is none of {taken}")
+        problems.append(
+            f"task `{task}`: a name is of small letters, digits, - and _, begins with a letter or a digit, and is none "
+            f"of {taken}"
+        )
     if problems:
         raise ParamsError("\n".join(problems))
     files = {

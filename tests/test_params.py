@@ -146,6 +146,10 @@ FORMS = [
     ("cluster.registry", "harbor.acme.io/nlp/", "no / at the end"),
     ("cluster.registry", "https://harbor.acme.io/nlp/", "no https://"),
     ("cluster.registry", "Harbor.acme.io/NLP", "small letters"),
+    ("cluster.store", "s3://Bucket_X/p", "3 to 63 small letters, digits, . and -"),
+    ("cluster.store", "s3://ab/p", "3 to 63 small letters, digits, . and -"),
+    ("cluster.store", "s3://-bucket/p", "3 to 63 small letters, digits, . and -"),
+    ("cluster.store", "/bucket/p", "such as s3://bucket/polydistill"),
     ("cluster.tag", "my tag", "(letters, digits, _, . and -), such as 0.1.0"),
     ("cluster.model_cache", "My_Claim", "(small letters, digits, -), such as polydistill-models"),
     ("cluster.scratch", "My_Claim", "small letters, digits, -), such as polydistill-scratch"),
@@ -165,6 +169,17 @@ def test_a_value_of_a_wrong_form_is_told_the_right_one(tmp_path: Path, key: str,
     with pytest.raises(ParamsError) as error:
         load_params(tmp_path / "params.yaml")
     assert re.search(f"{key}.*: .* is not allowed; wanted: .*{re.escape(form)}", str(error.value))
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["s3://abc", f"s3://{'a' * 63}/p", "s3://my.bucket-1/Folder_X/deeper/", "gs://my_bucket/p", "az://container/p"],
+)
+def test_a_store_may_be_any_bucket_that_can_be(tmp_path: Path, store: str) -> None:
+    write_yaml(tmp_path / "params.yaml", settings(cluster__store=store))
+    params = load_params(tmp_path / "params.yaml")
+    assert params.cluster is not None
+    assert params.cluster.store == store
 
 
 def test_a_missing_setting_is_explained(tmp_path: Path) -> None:

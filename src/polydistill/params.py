@@ -720,9 +720,9 @@ class ClusterParams(Section):
     )
     revision: str = Field(min_length=1, description="Branch, tag or commit of it that a run reads its data at.")
     store: str | None = Field(
-        pattern=r"^(s3|gs|az)://[^\s?#@]+$",
-        description="Where promoted winners and bentos are kept, such as s3://bucket/polydistill; null: runs end with "
-        "the bento, and nothing is promoted.",
+        pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s?#@]*)?|(gs|az)://[^\s?#@]+)$",
+        description="Where promoted winners and bentos are kept, such as s3://bucket/polydistill (the bucket: 3 to 63 "
+        "small letters, digits, . and -); null: runs end with the bento, and nothing is promoted.",
     )
     registry: str | None = Field(
         pattern=r"^[a-z0-9][a-z0-9._:/-]*[a-z0-9]$",

@@ -113,9 +113,72 @@ def test_what_dvc_keeps_counts_as_there_once_a_remote_is_set(
     check_with(commit(root))
 
 
-def set_remote(root: Path) -> None:
-    (root / ".dvc").mkdir()
-    (root / ".dvc" / "config").write_text("[core]\nremote = s\n['remote \"s\"']\nurl = s3://bucket/dvc\n")
+def set_remote(root: Path, url: str = "s3://bucket/dvc", *more: str) -> None:
+    (root / ".dvc").mkdir(exist_ok=True)
+    lines = ["[core]", "remote = s", "['remote \"s\"']", f"url = {url}", *more]
+    (root / ".dvc" / "config").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("remote", "message"),
+    [
+        pytest.param(["/home/jana/dvc"], "remote /home/jana/dvc in {} is a folder of this machine", id="folder"),
+        pytest.param(["file:///home/jana/dvc"], "file:///home/jana/dvc in {} is a folder of this machine", id="file"),
+        pytest.param(["ssh://jana@host/dvc"], "ssh://host/dvc in {} is reached by ssh://, for which", id="ssh"),
+        pytest.param(["gs://bucket/dvc"], "gs://bucket/dvc in {} is reached by gs://, for which", id="no client"),
+        pytest.param(
+            ["s3://bucket/dvc", "endpointurl = http://localhost:9000"],
+            "s3://bucket/dvc in {} has the endpointurl http://localhost:9000, which is this machine",
+            id="endpoint",
+        ),
+        pytest.param(
+            ["remote://t/dvc", "['remote \"t\"']", "url = s3://bucket", "endpointurl = http://127.0.0.1:9000"],
+            "s3://bucket/dvc in {} has the endpointurl http://127.0.0.1:9000, which is this machine",
+            id="endpoint of another remote",
+        ),
+        pytest.param(["http://[::1]:8000/dvc"], "http://[::1]:8000/dvc in {} is this machine, and to a", id="http"),
+    ],
+)
+def test_a_remote_that_no_pod_reaches_is_refused(space: Path, remote: list[str], message: str) -> None:
+    set_remote(space, *remote)
+    commit(space)
+    told = refused(space)
+    assert message.format(f"{ADDRESS} at main") in told and "jana@" not in told
+    assert "`dvc remote modify s " in told and told.endswith("then commit .dvc/config and push the commit")
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        pytest.param(["https://store.example.org/dvc"], id="http"),
+        pytest.param(["s3://bucket/dvc", "endpointurl = http://minio.storage:9000"], id="endpoint in the cluster"),
+    ],
+)
+def test_a_remote_that_pods_may_reach_passes(space: Path, remote: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    set_remote(space, *remote)
+    commit(space)
+    check_with(space)
+    assert caplog.text == ""
+
+
+def test_a_remote_of_the_person_alone_is_none_to_pods(
+    tmp_path: Path, space: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_remote(space)
+    config = (space / ".dvc" / "config").read_text()
+    (space / ".dvc" / "config").write_text("")
+    (tmp_path / "of-jana").mkdir()
+    (tmp_path / "of-jana" / "config").write_text(config)
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "of-jana"))
+    commit(space)
+    check_with(space)
+    assert "no remote of DVC is set" in caplog.text
+
+
+def test_a_run_that_neither_reads_nor_writes_the_remote_may_have_any(space: Path) -> None:
+    set_remote(space, "/home/jana/dvc")
+    commit(space)
+    check_with(space, "ablate")
 
 
 def test_a_table_that_dvc_keeps_wants_a_remote_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from polydistill.cluster.arguments import require_cluster
-from polydistill.cluster.git import Address, Checkout, NoRepositoryError, checked_out, parse_address
-from polydistill.cluster.remote import default_remote
+from polydistill.cluster.git import Address, Checkout, NoRepositoryError, checked_out, parse_address, without_passwords
+from polydistill.cluster.remote import default_remote, remote_settings
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.params import Params
 from polydistill.task import load_task
@@ -16,6 +16,8 @@ from polydistill.workspace import Cell
 log = logging.getLogger(__name__)
 
 THIS_MACHINE = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1"}
+_CLIENTS = ("s3", "http", "https")
+"""The kinds of DVC's remotes for which the image has a client."""
 
 
 def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept: bool) -> Iterator[str]:
@@ -130,12 +132,14 @@ def _about_recordings(checkout: Checkout, cells: Sequence[Cell], where: str) -> 
 
 
 def _about_dvc(checkout: Checkout, cells: Sequence[Cell], where: str, kept: bool) -> Iterator[str]:
+    by_dvc = {cell.name: files for cell in cells if (files := _pointers(checkout.workspace, cell))}
     if default_remote(checkout) is not None:
+        if kept or by_dvc:
+            yield from _remote_out_of_reach(checkout, where)
         return
     set_one = (
         "`dvc remote add --default storage s3://BUCKET/dvc`, `dvc push`, then commit .dvc/config and push the commit"
     )
-    by_dvc = {cell.name: files for cell in cells if (files := _pointers(checkout.workspace, cell))}
     for name, files in by_dvc.items():
         shown = files[0].relative_to(checkout.workspace)
         yield f"cell {name}: DVC keeps what {shown} names, and no remote of DVC is set {where}; {set_one}"
@@ -143,3 +147,31 @@ def _about_dvc(checkout: Checkout, cells: Sequence[Cell], where: str, kept: bool
         log.warning(
             "no remote of DVC is set %s: nothing is kept of this run beside what Kubeflow keeps; %s", where, set_one
         )
+
+
+def _remote_out_of_reach(checkout: Checkout, where: str) -> Iterator[str]:
+    """Yield why no pod can read and write DVC's remote, nothing where one may."""
+    settings = remote_settings(checkout)
+    name, url = settings["name"], str(settings["url"])
+    told = f"DVC's remote {default_remote(checkout)} {where}"
+    then = "`dvc push`, then commit .dvc/config and push the commit"
+    name_storage = f"name storage that speaks S3: `dvc remote modify {name} url s3://BUCKET/dvc`, {then}"
+    scheme = url.partition("://")[0].lower() if "://" in url else "file"
+    if scheme == "file":
+        yield f"{told} is a folder of this machine, which no pod has; {name_storage}"
+    elif scheme not in _CLIENTS:
+        yield f"{told} is reached by {scheme}://, for which the image has no client; {name_storage}"
+    elif scheme == "s3" and _host(endpoint := str(settings.get("endpointurl", ""))) in THIS_MACHINE:
+        yield (
+            f"{told} has the endpointurl {without_passwords(endpoint)}, which is this machine, and to a pod the pod "
+            f"itself; give the address of a server: `dvc remote modify {name} endpointurl http://...`, {then}"
+        )
+    elif _host(url) in THIS_MACHINE:
+        yield f"{told} is this machine, and to a pod the pod itself; {name_storage}"
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # a bracket that is not closed
+        return None

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from dvc.config import Config
 from dvc.config_schema import RelPath
 from dvc.exceptions import DvcException
+from dvc.fs import get_fs_config
 
 from polydistill.cluster.git import Checkout, without_passwords
 from polydistill.errors import DataError, PolydistillError
@@ -46,6 +48,25 @@ def dvc_root(checkout: Checkout) -> Path | None:
     return None
 
 
+def remote_settings(checkout: Checkout) -> dict[str, Any]:
+    """Return what the checkout sets for the remote that `dvc push` and `dvc pull` take, `name` among it.
+
+    {} where there is none. What a person has set beside the checkout is left out: no pod has it.
+
+    Raises:
+        DataError: If DVC cannot read its settings.
+    """
+    root = dvc_root(checkout)
+    if root is None:
+        return {}
+    try:
+        config = Config(str(root / ".dvc")).read("repo")
+        name = config["core"].get("remote")
+        return {**get_fs_config(config, name=name), "name": name} if name else {}
+    except DvcException as exc:
+        raise DataError(f"{checkout.address} at {checkout.commit[:12]}: .dvc/config: {exc}") from exc
+
+
 def default_remote(checkout: Checkout) -> str | None:
     """Return the URL of the remote that `dvc push` and `dvc pull` take, to be shown: without a password in it.
 
@@ -54,14 +75,7 @@ def default_remote(checkout: Checkout) -> str | None:
     Raises:
         DataError: If DVC cannot read its settings.
     """
-    root = dvc_root(checkout)
-    if root is None:
-        return None
-    try:
-        config = Config(str(root / ".dvc"))
-    except DvcException as exc:
-        raise DataError(f"{checkout.address} at {checkout.commit[:12]}: .dvc/config: {exc}") from exc
-    url = config.get("remote", {}).get(config.get("core", {}).get("remote"), {}).get("url")
+    url = remote_settings(checkout).get("url")
     return None if url is None or isinstance(url, RelPath) else without_passwords(str(url))
 
 

@@ -1,5 +1,6 @@
 """What is found out before a run is started."""
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +97,85 @@ def test_a_cell_that_is_only_at_the_revision_passes(space: Path) -> None:
         file.unlink()
     (space / "data/demo/sl").rmdir()
     check_with(space)
+
+
+def warned_of(space: Path, caplog: pytest.LogCaptureFixture, **changes: Any) -> list[str]:
+    """Return the lines about texts here that are not those of the revision."""
+    caplog.clear()
+    check_with(space, **changes)
+    return [message for message in caplog.messages if message.startswith("data/")]
+
+
+def without_recording(space: Path) -> None:
+    (space / RECORDING).unlink()
+    commit(space)
+
+
+SEEDS, RECORDING = "data/demo/sl/seeds.csv", "data/demo/sl/recording.jsonl"
+ARE_OTHER = f"data/demo/sl here is not what main has in {ADDRESS}, and the run reads"
+
+
+@pytest.mark.parametrize("name", [SEEDS, "data/demo/task.yaml", "data/demo/sl/test.csv.dvc"])
+def test_texts_here_that_are_not_those_of_the_revision_are_a_warning_until_they_are_committed(
+    space: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    if name.endswith(".dvc"):
+        set_remote(space)
+        (space / name).write_text("outs:\n- md5: 1f3c\n  path: test.csv\n")
+        commit(space)
+    assert warned_of(space, caplog) == []
+    (space / name).write_text((space / name).read_text() + "\n")
+    told = f"{ARE_OTHER} the latter: {name}; commit and push what it is to read"
+    assert warned_of(space, caplog) == [told]
+    commit(space)
+    assert warned_of(space, caplog) == []
+
+
+def test_a_table_that_is_only_here_is_a_warning_where_git_would_take_it(
+    space: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_recording(space)
+    (space / RECORDING).write_text("{}\n")
+    (space / "data/demo/sl/notes.txt").write_text("which no step reads")
+    (told,) = warned_of(space, caplog, **SERVED)
+    assert told.startswith(ARE_OTHER) and f"the latter: {RECORDING};" in told
+    (space / ".gitignore").write_text("recording.jsonl\n")
+    assert warned_of(space, caplog, **SERVED) == []
+
+
+def test_a_table_that_is_only_at_the_revision_is_a_warning(space: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (space / SEEDS).unlink()
+    assert [told.partition("; ")[0] for told in warned_of(space, caplog)] == [f"{ARE_OTHER} the latter: {SEEDS}"]
+
+
+def test_what_dvc_keeps_is_not_compared_but_what_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = build_workspace(tmp_path / "ws")
+    (root / "data/demo/sl.dvc").write_text("outs:\n- md5: 1f3c.dir\n  path: sl\n")
+    (root / "data/demo/.gitignore").write_text("/sl\n")
+    set_remote(root)
+    served(root, monkeypatch)
+    (root / SEEDS).write_text("text,label\n")
+    assert warned_of(root, caplog) == []
+    (root / "data/demo/sl.dvc").write_text("outs:\n- md5: 2a4d.dir\n  path: sl\n")
+    assert [told.partition("; ")[0] for told in warned_of(root, caplog)] == [
+        f"{ARE_OTHER} the latter: data/demo/sl.dvc"
+    ]
+
+
+def test_a_workspace_without_git_is_compared_with_what_the_revision_has(
+    tmp_path: Path, space: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    without_recording(space)
+    copied = tmp_path / "copied"
+    shutil.copytree(space, copied, ignore=shutil.ignore_patterns(".git"))
+    (copied / RECORDING).write_text("{}\n")
+    assert warned_of(copied, caplog, **SERVED) == []
+    (copied / SEEDS).write_text("text,label\n")
+    assert [told.partition("; ")[0] for told in warned_of(copied, caplog, **SERVED)] == [
+        f"{ARE_OTHER} the latter: {SEEDS}"
+    ]
 
 
 @pytest.mark.parametrize("pointer", ["data.dvc", "data/demo.dvc", "data/demo/sl.dvc"])

@@ -209,6 +209,11 @@ def has_branch(address: Address, root: Path, commit: str, branch: str) -> bool:
     return there == commit
 
 
+def may_commit(folder: Path, file: Path) -> bool:
+    """Say whether a file below a folder is one for git: committed, or in a checkout whose settings do not ignore it."""
+    return _run(["check-ignore", "--quiet", "--", str(file)], Address(str(folder)), folder).returncode == 1
+
+
 def git(arguments: Sequence[str], address: Address, folder: Path | None = None, **more: str) -> str:
     """Run git and return what it prints, the last line break left out.
 

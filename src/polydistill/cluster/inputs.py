@@ -1,12 +1,22 @@
 """What can be known of the data of a run before it is started: that they are where the pods read them, and fit."""
 
+import filecmp
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from polydistill.cluster.arguments import require_cluster
-from polydistill.cluster.git import Address, Checkout, NoRepositoryError, checked_out, parse_address, without_passwords
+from polydistill.cluster.fetch import READ
+from polydistill.cluster.git import (
+    Address,
+    Checkout,
+    NoRepositoryError,
+    checked_out,
+    may_commit,
+    parse_address,
+    without_passwords,
+)
 from polydistill.cluster.remote import default_remote, remote_settings
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.params import Params
@@ -44,6 +54,7 @@ def about_inputs(params: Params, cells: Sequence[Cell], *, recorded: bool, kept:
                 if not _has_data(checkout.workspace, cell):
                     pushed = "commit and push it" if _has_data(cell.root, cell) else "and not in data/ here either"
                     yield f"cell {cell.name} has no data {where}: {pushed}; there are {_known(checkout.workspace)}"
+            _warn_of_others(checkout, cells, cluster.revision, address)
             yield from _about_tasks(checkout, cells, where)
             if recorded:
                 yield from _about_recordings(checkout, cells, where)
@@ -103,6 +114,44 @@ def _known(workspace: Path) -> str:
         if entry.is_dir() or (entry.suffix == ".dvc" and entry.name != "task.yaml.dvc")
     }
     return ", ".join(sorted(cells)) or "none"
+
+
+def _warn_of_others(checkout: Checkout, cells: Sequence[Cell], revision: str, address: Address) -> None:
+    """Warn of cells whose files here are not those of the revision, which the run reads."""
+    for cell in cells:
+        if not all(_has_data(root, cell) for root in (checkout.workspace, cell.root)):
+            continue  # which is refused if it is the revision; a run may be started without texts here
+        try:
+            others = list(_others(checkout.workspace, cell))
+        except (OSError, PolydistillError) as exc:  # only a warning would have come of it
+            log.debug("data/%s here was not compared: %s", cell.name, exc)
+            continue
+        if others:
+            log.warning(
+                "data/%s here is not what %s has in %s, and the run reads the latter: %s; commit and push what it is "
+                "to read",
+                cell.name,
+                revision,
+                address,
+                ", ".join(others),
+            )
+
+
+def _others(at_revision: Path, cell: Cell) -> Iterator[str]:
+    """Yield the files of a cell here that differ from those of the revision.
+
+    Of what DVC keeps, only the files that name it are compared: git ignores the rest, and the revision has none of it.
+    """
+    pointers = {file.relative_to(root) for root in (at_revision, cell.root) for file in _pointers(root, cell)}
+    folder = Path("data", cell.task)
+    for name in (folder / "task.yaml", *(folder / cell.language / name for name in READ), *sorted(pointers)):
+        here, there = cell.root / name, at_revision / name
+        if there.is_file():
+            differs = not here.is_file() or not filecmp.cmp(here, there, shallow=False)
+        else:
+            differs = here.is_file() and may_commit(cell.root, name)
+        if differs:
+            yield str(name)
 
 
 def _about_tasks(checkout: Checkout, cells: Sequence[Cell], where: str) -> Iterator[str]:

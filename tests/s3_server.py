@@ -4,10 +4,12 @@
         s3.use(monkeypatch)  # or env=os.environ | s3.environment for another process
         open_store(f"{s3.bucket}/polydistill")
 
-Keys are checked: only those of `environment` are let in. moto looks at If-Match and If-None-Match of a PUT, then
-writes; S3 does both in one go, and so does this server, which answers one request at a time.
+Keys are checked: only those of `environment` are let in, and those of `reader`, who may not write. moto looks at
+If-Match and If-None-Match of a PUT, then writes; S3 does both in one go, and so does this server, which answers one
+request at a time.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -33,6 +35,7 @@ class S3:
 
     url: str
     environment: Mapping[str, str]
+    reader: Mapping[str, str]
     bucket: str = f"s3://{BUCKET}"
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,17 +73,13 @@ def s3_server() -> Iterator[S3]:
 
 
 def _furnish(url: str, empty: str) -> S3:
-    """Make the one user who is let in, and the bucket; from then on keys are checked."""
+    """Make the users who are let in, and the bucket; from then on keys are checked."""
     iam = boto3.client(
         "iam", endpoint_url=url, region_name=REGION, aws_access_key_id="nobody", aws_secret_access_key="nobody"
     )
-    iam.create_user(UserName="polydistill")
-    policy = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
-    iam.put_user_policy(UserName="polydistill", PolicyName="all-of-s3", PolicyDocument=policy)
-    key = iam.create_access_key(UserName="polydistill")["AccessKey"]
+    keys = _user(iam, "polydistill", "s3:*")
     environment = {
-        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        **keys,
         "AWS_ENDPOINT_URL": url,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
@@ -89,11 +88,21 @@ def _furnish(url: str, empty: str) -> S3:
         "AWS_SHARED_CREDENTIALS_FILE": empty,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    s3 = S3(url, environment)
+    s3 = S3(url, environment, _user(iam, "reader", "s3:Get*", "s3:List*"))
     s3.client().create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     no_more_without_key = urllib.request.Request(f"{url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"})
     with urllib.request.urlopen(no_more_without_key):
         return s3
+
+
+def _user(iam: Any, name: str, *actions: str) -> dict[str, str]:
+    """Make a user who may do this with all of S3, and return the variables that hold the keys."""
+    iam.create_user(UserName=name)
+    allowed = {"Effect": "Allow", "Action": actions, "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
 def _one_at_a_time(app: Callable[..., Iterable[bytes]]) -> Callable[..., list[bytes]]:

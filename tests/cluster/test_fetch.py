@@ -66,9 +66,10 @@ def use_dvc(workspace: Path, remote: str, *tracked: str) -> None:
     """Give files or folders to DVC, push them to its remote, and commit what points at them."""
     dvc(workspace, "init", "--quiet")
     dvc(workspace, "remote", "add", "--quiet", "--default", "storage", remote)
-    git(workspace, "rm", "--quiet", "-r", "--cached", *tracked)
-    dvc(workspace, "add", "--quiet", *tracked)
-    dvc(workspace, "push", "--quiet")
+    if tracked:
+        git(workspace, "rm", "--quiet", "-r", "--cached", *tracked)
+        dvc(workspace, "add", "--quiet", *tracked)
+        dvc(workspace, "push", "--quiet")
     commit_all(workspace, "to DVC")
 
 
@@ -397,3 +398,56 @@ def test_a_user_who_may_not_push_is_told_before_a_run_that_keeps_something(
     else:
         run_fetch(url, "main", ["clinic/sl"], tmp_path / "other", will_push=True)
     assert git(repository, "for-each-ref") == before
+
+
+@pytest.mark.parametrize(
+    ("reads", "url", "told"),
+    [
+        pytest.param(True, None, "it refused the keys, or they may not do that", id="reader"),
+        pytest.param(False, "s3://nosuchbucket/dvc", "there is no such bucket", id="bucket"),
+        pytest.param(False, "ssh://example.org/dvc", "there is no client for such storage here", id="client"),
+    ],
+)
+def test_a_remote_that_takes_nothing_is_told_before_a_run_that_keeps_something(
+    workspace: Path,
+    tmp_path: Path,
+    s3: S3,
+    store_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    reads: bool,
+    url: str | None,
+    told: str,
+) -> None:
+    use_dvc(workspace, store_url, *(["data/clinic/sl"] if reads else []))
+    if url:
+        dvc(workspace, "remote", "modify", "storage", "url", url)
+        commit_all(workspace)
+    else:
+        for name, value in s3.reader.items():
+            monkeypatch.setenv(name, value)
+    before = s3.keys()
+    run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "data")
+    with pytest.raises(PolydistillError) as failed:
+        run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "other", will_push=True)
+    of = f"cannot write what is to be kept of the run to DVC's remote {url or store_url}: "
+    assert str(failed.value).startswith(of + told) and not (tmp_path / "other").exists()
+    assert s3.keys() == before
+
+
+def test_what_is_written_to_try_the_remote_is_nothing_to_dvc(
+    workspace: Path, tmp_path: Path, s3: S3, store_url: str
+) -> None:
+    use_dvc(workspace, store_url, "data/clinic/sl")
+    before = s3.keys()
+    for _ in range(2):
+        run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "data", will_push=True)
+    (new,) = set(s3.keys()) - set(before)
+    folder = f"{store_url.removeprefix(f'{s3.bucket}/')}/files/md5"
+    assert new == f"{folder}/polydistill-may-write"
+    s3.client().put_object(Bucket=BUCKET, Key=f"{folder}/ab/{'c' * 30}", Body=b"what nothing names any more")
+    dvc(workspace, "gc", "--workspace", "--cloud", "--force")
+    assert s3.keys() == sorted([*before, new])
+    shutil.rmtree(workspace / ".dvc/cache")
+    shutil.rmtree(workspace / "data/clinic/sl")
+    dvc(workspace, "pull", "--quiet")
+    assert (workspace / "data/clinic/sl/seeds.csv").is_file()

@@ -5,6 +5,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 READ = ("seeds.csv", "human.csv", "test.csv", "recording.jsonl")
 """What the steps read of a cell, beside the task's task.yaml."""
+
+MARK = "polydistill-may-write"
+"""What is written to DVC's remote to see whether it may be."""
 
 
 def run_fetch(
@@ -37,14 +41,15 @@ def run_fetch(
         cells: task/language each.
         data: Folder to write: a folder a task as in data/ of the workspace, and fetch.json, which says what it is:
             repository, commit and its time, and a digest of each cell.
-        will_push: Whether `run_snapshot` follows: then the right to push is checked first, where it will push.
+        will_push: Whether `run_snapshot` follows: then the right to push, and to write to DVC's remote, is tried first,
+            where it will push.
 
     Returns:
         For each cell, in order, {"cell", "digest"}: the digest is that of all that the steps read of it.
 
     Raises:
         ParamsError: If there is no such revision or cell; the message names those that there are.
-        PolydistillError: If the repository or DVC's remote cannot be read, or no branch can be added for what is kept.
+        PolydistillError: If the repository or DVC's remote cannot be read, or does not take what is to be kept.
     """
     address = parse_address(repository)
     with new_folder(data) as folder:
@@ -62,6 +67,7 @@ def run_fetch(
             with checked_out(address, revision) as checkout:
                 if will_push and default_remote(checkout):  # without a remote nothing is kept
                     check_push(address, checkout.root)
+                    _check_write(checkout)
                 facts |= {"commit": checkout.commit, "committed_at": checkout.committed_at.isoformat()}
                 _read_cells(checkout, cells, folder)
         facts["cells"] = {cell: cell_digest(folder, cell) for cell in cells}
@@ -93,29 +99,56 @@ def _copy_cells(workspace: Path, cells: Sequence[str], data: Path, where: str) -
             shutil.copyfile(source.parent / "task.yaml", target.parent / "task.yaml")
 
 
-def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
-    """Read the cells through DVC, which gives what git has too."""
-    root = dvc_root(checkout) or checkout.root
-    inputs = f"/{(checkout.workspace / 'data').relative_to(root).as_posix()}"
+def _check_write(checkout: Checkout) -> None:
+    """Write a small object, always the same, to where `dvc push` is to write when the run ends.
+
+    It stays there: who may write may be forbidden to delete. DVC passes it over, in `dvc gc` too: its own objects stand
+    one folder deeper, in those that two letters of their hashes name.
+    """
+    try:
+        with _opened(checkout) as (repo, scratch):
+            mark = scratch / MARK
+            mark.write_text("polydistill wrote this to see that it may write here.\n", encoding="utf-8")
+            remote = repo.cloud.get_remote()
+            remote.fs.put_file(str(mark), remote.fs.join(remote.odb.path, MARK))
+    except Exception as exc:  # each kind of storage has its own
+        what = "write what is to be kept of the run to"
+        raise explain_remote("\n".join(_told(exc)), default_remote(checkout), what) from exc
+
+
+@contextmanager
+def _opened(checkout: Checkout) -> Iterator[tuple[Repo, Path]]:
+    """Yield what DVC sees in a checkout, and an empty folder; all that it writes vanishes when the block ends."""
     with tempfile.TemporaryDirectory(prefix="polydistill-dvc-") as scratch:
         # Nothing is written beyond folders of our own: /var/tmp, where DVC would write, may be read-only.
         places = {"core": {"site_cache_dir": f"{scratch}/site"}, "cache": {"dir": f"{scratch}/cache"}}
-        what = "list the cells of"
-        try:
-            with Repo(str(root), uninitialized=True, config=places) as repo:
-                files = DVCFileSystem(repo)
-                _require(cells, list(_cells_of(files, inputs)), f"{checkout.address} at {checkout.commit[:12]}")
-                for cell in cells:
-                    what = f"read data/{cell} from"
-                    task = cell.split("/")[0]
-                    (data / task).mkdir(exist_ok=True)
-                    files.get_file(f"{inputs}/{task}/task.yaml", str(data / task / "task.yaml"))
-                    files.get(f"{inputs}/{cell}", str(data / cell), recursive=True)
-                    (data / cell / ".gitignore").unlink(missing_ok=True)  # of `dvc add`
-        except PolydistillError:
-            raise
-        except Exception as exc:  # each kind of storage has its own
-            raise explain_remote("\n".join(_told(exc)), default_remote(checkout), what) from exc
+        with Repo(str(_dvc_folder(checkout)), uninitialized=True, config=places) as repo:
+            yield repo, Path(scratch)
+
+
+def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
+    """Read the cells through DVC, which gives what git has too."""
+    inputs = f"/{(checkout.workspace / 'data').relative_to(_dvc_folder(checkout)).as_posix()}"
+    what = "list the cells of"
+    try:
+        with _opened(checkout) as (repo, _):
+            files = DVCFileSystem(repo)
+            _require(cells, list(_cells_of(files, inputs)), f"{checkout.address} at {checkout.commit[:12]}")
+            for cell in cells:
+                what = f"read data/{cell} from"
+                task = cell.split("/")[0]
+                (data / task).mkdir(exist_ok=True)
+                files.get_file(f"{inputs}/{task}/task.yaml", str(data / task / "task.yaml"))
+                files.get(f"{inputs}/{cell}", str(data / cell), recursive=True)
+                (data / cell / ".gitignore").unlink(missing_ok=True)  # of `dvc add`
+    except PolydistillError:
+        raise
+    except Exception as exc:  # each kind of storage has its own
+        raise explain_remote("\n".join(_told(exc)), default_remote(checkout), what) from exc
+
+
+def _dvc_folder(checkout: Checkout) -> Path:
+    return dvc_root(checkout) or checkout.root
 
 
 def _cells_of(files: DVCFileSystem, inputs: str) -> Iterator[str]:

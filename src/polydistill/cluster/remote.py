@@ -33,7 +33,12 @@ _REASONS = (
     (r"specified bucket does not exist|NoSuchBucket", "there is no such bucket; mend `url` in .dvc/config"),
     (
         r"Could not connect|Cannot connect|timed? ?out|Name or service not known",
-        "it cannot be reached from here; is AWS_ENDPOINT_URL right, and let through by network policies?",
+        "it cannot be reached from here; is AWS_ENDPOINT_URL, or `endpointurl` in .dvc/config, right, and let through "
+        "by network policies?",
+    ),
+    (
+        r"No module named 'dvc_|requires 'dvc-",
+        "there is no client for such storage here; name storage that speaks S3 as `url` in .dvc/config",
     ),
 )
 

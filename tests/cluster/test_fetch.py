@@ -293,6 +293,13 @@ def test_data_without_a_remote_say_how_to_set_one(workspace: Path, tmp_path: Pat
         pytest.param(
             "http://127.0.0.1:9/x.git", "main", ["clinic/sl"], r"^cannot read .*: it cannot be reached", id="down"
         ),
+        pytest.param(
+            "git://127.0.0.1:9/x.git",
+            "main",
+            ["clinic/sl"],
+            r"^cannot read git://.*: it cannot be reached \(fatal: unable to connect to 127\.0\.0\.1:9: Connection ref",
+            id="daemon-down",
+        ),
     ],
 )
 def test_wrong_input_is_said_with_what_there_is(

@@ -17,7 +17,7 @@ from polydistill.cluster.variants import each_of, for_all, told_size
 from polydistill.errors import ParamsError
 from polydistill.params import Params, check
 from polydistill.workspace import Workspace
-from repositories import ADDRESS, found_at
+from repositories import ADDRESS, found_at, git_daemon
 from spaces import TASK, build_workspace, settings, write_yaml
 
 ON_DEMAND = {
@@ -309,6 +309,18 @@ def test_a_repository_that_says_no_is_refused(
     monkeypatch.setenv("GIT_TOKEN", token)
     with git_server(tmp_path / "served") as server:
         assert message in refused(space, cluster__repository=f"{server.url}/nosuch.git")
+
+
+def test_a_repository_that_the_daemon_of_git_does_not_show_is_refused(
+    space: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "THIS_MACHINE", set())
+    with git_daemon(space.parent) as url:
+        check_with(space, cluster__repository=f"{url}/{space.name}")
+        told = refused(space, cluster__repository=f"{url}/nosuch.git")
+    assert told.startswith(
+        f"cannot read {url}/nosuch.git: there is no such repository, or its server does not let that"
+    )
 
 
 def test_a_token_that_only_the_pods_have_is_a_warning(

@@ -25,6 +25,7 @@ _NO_SSH = (
     f"public {CREDENTIALS}"
 )
 _SHOWN = 20
+_GIT_PORT = 9418  # of git:// where the address has none
 # git asks for a password; the shell that answers has the token from its environment, so that no list of processes shows
 # it. `printf` is a part of the shell.
 _ANSWER = f'printf "username=%s\\npassword=%s\\n" "${{{USERNAME}:-git}}" "${TOKEN}"'
@@ -283,7 +284,7 @@ _REASONS = (
         PolydistillError,
     ),
     (
-        r"Could not resolve host|Failed to connect|Connection refused|timed out|too slow",
+        r"Could not resolve host|Failed to connect|unable to (connect|look up)|Connection refused|timed out|too slow",
         "it cannot be reached",
         _LOOK,
         PolydistillError,
@@ -293,6 +294,12 @@ _REASONS = (
         "its certificate is not trusted here",
         "name a file of CA certificates in GIT_SSL_CAINFO",
         PolydistillError,
+    ),
+    (
+        r"access denied or repository not exported|no such repository|service not enabled",  # git daemon
+        "there is no such repository, or its server does not let that be done",
+        _LOOK,
+        NoRepositoryError,
     ),
     (
         r"not found|does not exist|not appear to be a git repository",
@@ -308,6 +315,8 @@ def _explain(said: str, address: Address, verb: str) -> PolydistillError:
     said = without_passwords(said.replace(token, "***") if token else said)
     lines = [line.strip() for line in said.splitlines()]
     told = next((line for line in lines if line.startswith(("fatal:", "error:", "remote:"))), "git failed")
+    if why := re.search(r"errno=(.+)", said) if told.endswith(":") else None:  # of git://, without the port
+        told = f"{told}{urlsplit(address.url).port or _GIT_PORT}: {why[1]}"
     known = ((reason, hint, error) for pattern, reason, hint, error in _REASONS if re.search(pattern, said))
     reason, hint, error = next(known, ("", "", PolydistillError))
     message = f"cannot {verb} {address.url}: " + (f"{reason} ({told})" if reason else told)

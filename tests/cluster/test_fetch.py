@@ -367,11 +367,11 @@ def test_a_machine_without_ssh_is_told_of_https(tmp_path: Path, monkeypatch: pyt
 
 def test_a_password_in_the_address_of_the_remote_is_not_repeated(workspace: Path, tmp_path: Path) -> None:
     use_dvc(workspace, str(tmp_path / "storage"), "data/clinic/sl")
-    dvc(workspace, "remote", "modify", "storage", "url", "http://ana:ses/sesame@127.0.0.1:9/dvc")
+    dvc(workspace, "remote", "modify", "storage", "url", "ssh://ana:ses/sesame@127.0.0.1:9/dvc")
     commit_all(workspace)
     with pytest.raises(PolydistillError) as failed:
         run_fetch(str(workspace), "main", ["clinic/sl"], tmp_path / "data")
-    assert str(failed.value).startswith("cannot read data/clinic/sl from DVC's remote http://127.0.0.1:9/dvc: ")
+    assert str(failed.value).startswith("cannot list the cells of DVC's remote ssh://127.0.0.1:9/dvc: ")
     assert "sesame" not in str(failed.value)
 
 

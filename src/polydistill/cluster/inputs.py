@@ -120,7 +120,7 @@ def _warn_of_others(checkout: Checkout, cells: Sequence[Cell], revision: str, ad
     """Warn of cells whose files here are not those of the revision, which the run reads."""
     for cell in cells:
         if not all(_has_data(root, cell) for root in (checkout.workspace, cell.root)):
-            continue  # which is refused if it is the revision; a run may be started without texts here
+            continue  # missing at the revision, which is refused; or here, where a run may be started without texts
         try:
             others = list(_others(checkout.workspace, cell))
         except (OSError, PolydistillError) as exc:  # only a warning would have come of it

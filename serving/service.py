@@ -4,6 +4,7 @@ No adaptive batching: it would take APIs of one parameter and promise no order, 
 """
 
 import os
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +32,8 @@ usage_stats.do_not_track.cache_clear()
 
 # Opened here, so that a log that cannot be written stops the server; a service that fails is started again and again.
 TRAFFIC = traffic_log()
-
+LOGGED = ContextVar("LOGGED", default=True)
+"""Whether the request that is answered is to be logged; BentoML hands the context on to the thread that answers."""
 
 OVERVIEW = {"classify": "POST /classify", "models": "GET /models", "openapi": "GET /docs.json", "health": "GET /readyz"}
 
@@ -61,16 +63,15 @@ class Classification:
         self.classifier = Classifier.load(Path(__file__).parent / "winners")
 
     @bentoml.api
-    def classify(self, request: ClassifyRequest, /, ctx: bentoml.Context) -> ClassifyResponse:
+    def classify(self, request: ClassifyRequest, /) -> ClassifyResponse:
         """Return for each text its language, its likeliest label and the probabilities of all labels."""
         try:
             task = self.classifier.choose_task(request.task)
             predictions = self.classifier.classify(request.texts, request.language, task)
         except RequestError as error:
-            ctx.response.status_code = error.status  # BentoML passes a response on as it is, but for its status
-            return refusal(error)
+            return refusal(error)  # BentoML passes a response on as it is
         response = ClassifyResponse(task=task, model_version=version(), predictions=predictions)
-        if TRAFFIC and UNLOGGED not in ctx.request.headers:
+        if TRAFFIC and LOGGED.get():
             TRAFFIC.append(answers(response, request.texts, datetime.now(UTC)))
         return response
 
@@ -97,6 +98,7 @@ class Gate:
         except RequestError as error:
             await refusal(error)(scope, receive, send)
             return
+        LOGGED.set(UNLOGGED not in request.headers)
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_again() -> Message:

@@ -70,7 +70,7 @@ def distill(
     let_go = teacher_down(run=RUN, cluster=cluster)
     with dsl.ExitHandler(let_go):
         fetched = fetch_step(repository=repository, revision=revision, cells=cells)
-        champions = champions_step(cluster=cluster)
+        champions = champions_step(cluster=cluster, cells=cells)
         ready = teacher_up(run=RUN, cluster=cluster).after(fetched, champions)
         distil_cells(fetched=fetched, champions=champions, ready=ready, repository=repository, settings=settings)
     never_cached(let_go, fetched, champions, ready)

@@ -72,7 +72,7 @@ def retrain(
         due = due_step(cluster=cluster, cells=cells, repository=repository, revision=revision)
         with dsl.If(due.outputs["Output"] != "", name="any-due"):
             fetched = fetch_step(repository=repository, revision=revision, cells=cells, only=due.outputs["Output"])
-            champions = champions_step(cluster=cluster)
+            champions = champions_step(cluster=cluster, cells=cells, only=due.outputs["Output"])
             ready = teacher_up(run=RUN, cluster=cluster).after(fetched, champions)
             distil_cells(fetched=fetched, champions=champions, ready=ready, repository=repository, settings=settings)
     never_cached(let_go, due, fetched, champions, ready)

@@ -40,11 +40,13 @@ def data(digest: str = "a", committed_at: datetime | None = MAY) -> Data:
 
 def champion(promoted_at: datetime = MAY, of: Data | None = None, digest: str = "1") -> Champion:
     """Return what the registry tells of a champion, of which nothing is in the store."""
-    kept = Kept(path=f"winners/{digest}.tar", digest=digest * 64)
+    winner, card, reference = (
+        Kept(path=f"{kind}/{digest}.tar", digest=digest * 64) for kind in ("winners", "cards", "references")
+    )
     return Champion(
-        winner=kept,
-        card=kept,
-        reference=kept,
+        winner=winner,
+        card=card,
+        reference=reference,
         student="linear",
         data=of or data(),
         run="spring",
@@ -91,9 +93,9 @@ def fake_bento(winners: Path, cards: Path, folder: Path) -> None:
 class Run:
     """A run of some cells, from the champions that it begins with to its promotion."""
 
-    def __init__(self, store_url: str | None, work: Path, name: str) -> None:
+    def __init__(self, store_url: str | None, work: Path, name: str, cells: Sequence[str] = ()) -> None:
         self.store_url, self.work, self.name = store_url, work / name, name
-        run_champions(store_url, self.work / "champions")
+        run_champions(store_url, self.work / "champions", cells)
         self.rebuilt = 0
 
     def win(self, winner: Path, cell: str, of: Data | None = None, verdict: str = "first") -> None:

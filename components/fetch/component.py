@@ -22,7 +22,7 @@ def fetch(
         cells: task/language each.
         data: A folder a task, and fetch.json: repository, commit and its time, and a digest of each cell.
         only: Some of the cells, with commas between; "" for all.
-        will_push: Whether `snapshot` follows: then the right to push is checked first, where it will push.
+        will_push: Whether `snapshot` follows: then the right to push, and to write to DVC's remote, is tried first.
 
     Returns:
         For each cell, in order, {"cell", "digest"}.

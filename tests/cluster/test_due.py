@@ -27,7 +27,8 @@ def promote(store_url: str, champions: Mapping[str, Champion], lost: Mapping[str
     """Write a registry with these champions, and something in the place of each."""
     store = open_store(store_url)
     for one in champions.values():
-        store.write(one.winner.path, b"")
+        for part in (one.winner, one.card, one.reference):
+            store.write(part.path, b"")
     store.write(REGISTRY, Registry(serial=1, champions=dict(champions), lost=dict(lost or {})).to_bytes())
 
 
@@ -88,13 +89,26 @@ def test_a_verdict_that_cannot_be_read_is_said(tmp_path: Path, store_url: str) -
         run_due(store_url, ["clinic/sl"], PARAMS, tmp_path / "due")
 
 
-def test_a_champion_that_is_missing_is_due(tmp_path: Path, store_url: str, s3: S3) -> None:
+@pytest.mark.parametrize("part", ["winners", "cards"])
+def test_a_champion_that_is_missing_is_due(tmp_path: Path, store_url: str, s3: S3, part: str) -> None:
     promote(store_url, {"clinic/sl": champion(YESTERDAY)})
-    s3.client().delete_object(Bucket="bucket", Key=f"{store_url.rpartition('/')[2]}/winners/1.tar")
+    s3.client().delete_object(Bucket="bucket", Key=f"{store_url.rpartition('/')[2]}/{part}/1.tar")
     run_due(store_url, ["clinic/sl"], PARAMS, tmp_path / "due")
     assert read_json(tmp_path / "due" / "due.json")["due"] == {
-        "clinic/sl": f"its champion cannot be used: {store_url}/winners/1.tar is missing"
+        "clinic/sl": f"its champion cannot be used: {store_url}/{part}/1.tar is missing"
     }
+
+
+def test_what_the_monitor_alone_lacks_makes_no_cell_due(tmp_path: Path, store_url: str, s3: S3) -> None:
+    promote(store_url, {"clinic/sl": champion(YESTERDAY)})
+    s3.client().delete_object(Bucket="bucket", Key=f"{store_url.rpartition('/')[2]}/references/1.tar")
+    assert run_due(store_url, ["clinic/sl"], PARAMS, tmp_path / "due") == []
+
+
+def test_a_cell_whose_champion_was_taken_out_waits_for_nothing(tmp_path: Path, store_url: str) -> None:
+    promote(store_url, {}, {"clinic/sl": lost(7)})
+    same = lambda cells: dict.fromkeys(cells, "a" * 64)  # noqa: E731
+    assert run_due(store_url, ["clinic/sl"], PARAMS, tmp_path / "due", same) == ["clinic/sl"]
 
 
 def test_champions_of_cells_that_are_no_longer_run_are_not_due(tmp_path: Path, store_url: str) -> None:

@@ -80,7 +80,7 @@ def test_champions_come_back_as_they_were_promoted(store_url: str, winner: Path,
     run = Run(store_url, tmp_path, "spring")
     run.win(winner, SL)
     run.promote()
-    run_champions(store_url, tmp_path / "back")
+    run_champions(store_url, tmp_path / "back", [])
     assert digest(tmp_path / "back" / SL / "winner") == digest(run.work / "winners" / SL)
     assert digest(tmp_path / "back" / SL / "card") == digest(run.work / "cards" / SL)
 
@@ -353,7 +353,10 @@ def test_a_champion_that_is_damaged_in_the_store_is_marked_and_cannot_be_merged(
     run.win(winner, SW)
     run.promote()
     open_store(store_url).write(registry(store_url).champions[SL].winner.path, b"")
-    later = Run(store_url, tmp_path, "summer")
+    with pytest.raises(DataError, match="the champion of clinic/sl cannot serve any longer"):
+        run_champions(store_url, tmp_path / "of another cell", [SW])  # before that run has paid for anything
+    assert not (tmp_path / "of another cell").exists()
+    later = Run(store_url, tmp_path, "summer", cells=[SL])
     assert "is not what was put there" in read_json(later.work / "champions" / SL / "damaged.json")["reason"]
     with (
         pytest.raises(DataError, match="the champion of clinic/sl cannot serve any longer: .*train that cell again"),
@@ -391,7 +394,7 @@ def test_the_components_promote_a_real_bento(store_url: str, tmp_path: Path) -> 
     cluster = to_struct(params.cluster.model_copy(update={"store": store_url}))
     for cell in (SL, SW):  # one run a cell, both begin with no champion
         work = tmp_path / cell
-        champions_component.python_func(cluster, artifact(work / "champions"), artifact(work / "registry"))
+        champions_component.python_func(cluster, [SL], artifact(work / "champions"), artifact(work / "registry"))
         assert read_champions(work / "registry") == read_champions(work / "champions")
         write_challenge(work / "challenges", new_winner(work, cell, TEXTS))
     # That of the second run has to be built again anyway, since the first promotes meanwhile.

@@ -87,7 +87,7 @@ def test_a_run_refuses_such_a_storage_in_its_first_step(
     with deaf_to("If-Match") as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with pytest.raises(PolydistillError, match="the storage ignores If-Match"):
-            run_champions(store_url, tmp_path / "champions")
+            run_champions(store_url, tmp_path / "champions", [])
     assert list(tmp_path.iterdir()) == []
 
 

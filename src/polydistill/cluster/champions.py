@@ -22,21 +22,27 @@ _FACTS: dict[Kind, str] = {"winner": "winner.json", "card": "card.json"}
 _DAMAGED = "damaged.json"
 
 
-def run_champions(store_url: str | None, champions: Path, registry_alone: Path | None = None) -> None:
+def run_champions(
+    store_url: str | None, champions: Path, cells: Sequence[str], registry_alone: Path | None = None
+) -> None:
     """Fetch every champion.
 
     Args:
         store_url: Where the registry is; None: there are no champions.
         champions: Folder to write: registry.json and <task>/<language>/{winner,card}. A champion that is missing or
             damaged in the store leaves a damaged.json. Kubeflow keeps no empty folder, so the registry is always there.
+        cells: Cells of the run, task/language: what it trains again may be missing or damaged.
         registry_alone: Folder to write the same registry.json to, without champions, for `champion_of`.
 
     Raises:
         PolydistillError: If the store does not answer, or could not take a promotion.
-        DataError: If the registry cannot be read.
+        DataError: If the registry cannot be read, or the champion of a cell that is not of the run, which is to be in
+            its bento, is missing or damaged.
     """
     with new_folder(champions) as folder:
         registry = Registry() if store_url is None else _fetch(open_store(store_url), folder)
+        for cell in sorted(registry.champions.keys() - set(cells)):  # now, and not when the run has been paid for
+            _require(folder, cell)
         (folder / REGISTRY).write_bytes(registry.to_bytes())
     if registry_alone:
         with new_folder(registry_alone) as folder:
@@ -95,6 +101,16 @@ def damage(champions: Path, cell: str) -> str | None:
     return str(read_json(path)["reason"]) if path.exists() else None
 
 
+def _require(champions: Path, cell: str) -> None:
+    """Check that the champion of a cell can serve.
+
+    Raises:
+        DataError: If not.
+    """
+    if reason := damage(champions, cell):
+        raise DataError(f"the champion of {cell} cannot serve any longer: {reason}; or train that cell again too")
+
+
 @contextmanager
 def merged(victors: Sequence[Path], champions: Path, kind: Kind) -> Iterator[Path]:
     """Yield a folder <task>/<language>/ of what is to serve: victors, and champions of all cells that have none.
@@ -110,7 +126,6 @@ def merged(victors: Sequence[Path], champions: Path, kind: Kind) -> Iterator[Pat
     taken = {cell_name(read_json(folder / _FACTS[kind])) for folder in victors}
     others = sorted(set(read_champions(champions).champions) - taken)
     for cell in others:
-        if reason := damage(champions, cell):
-            raise DataError(f"the champion of {cell} cannot serve any longer: {reason}; or train that cell again too")
+        _require(champions, cell)
     with gathered([*victors, *(champions / cell / kind for cell in others)], _FACTS[kind]) as folder:
         yield folder

@@ -119,7 +119,7 @@ def run_due(
 
     Args:
         store_url: Where champions are, and the drift monitor leaves its verdict; None: there are none. Champions are
-            not fetched: one that is damaged, and not missing, is found out by `challenge`.
+            not fetched: of one that is damaged, and not missing, the next run of any cell says so in its first steps.
         cells: The cells of params.yaml, task/language.
         params: Section `cluster.retrain` of params.yaml.
         due: Folder to write due.json to: for each cell that is due the reason, the cells that are not, and of those
@@ -142,7 +142,7 @@ def run_due(
         for cell in cells
     }
     due_at_all = {cell: reason for cell, reason in reasons.items() if reason is not None}
-    held = [cell for cell in due_at_all if cell in registry.lost and not missing.get(cell)]
+    held = [cell for cell in due_at_all if cell in registry.champions.keys() & registry.lost and not missing.get(cell)]
     today = digests(held) if held else {}
     waits = {cell: reason_to_wait(registry.lost[cell], today.get(cell), now, params.max_age_days) for cell in held}
     waiting = {cell: f"{due_at_all[cell]}; but {why}" for cell, why in waits.items() if why is not None}
@@ -166,8 +166,8 @@ def run_due(
 
 
 def _missing(store: Store, champion: Champion | None) -> str | None:
-    """Return where a part of a champion should be that is not there; None where all is."""
-    kept = [champion.winner, champion.card, champion.reference] if champion else []
+    """Return where a part of a champion should be that is not there; None where it can be compared and served."""
+    kept = [champion.winner, champion.card] if champion else []
     return next((f"{store.url}/{part.path}" for part in kept if not store.has(part.path)), None)
 
 

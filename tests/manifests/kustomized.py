@@ -42,14 +42,14 @@ def built_with(overlay: str, *components: str, work: Path, params: str | None = 
     text = edited.read_text(encoding="utf-8")
     if params is not None:
         (edited.parent / "params.yaml").write_text(params, encoding="utf-8")
-        start = text.index("# - name: polydistill-params")
+        start = text.index("#- name: polydistill-params")
         lines = text[start:].splitlines(keepends=True)
-        taken = [line.removeprefix("# ").replace("#   ", "  ", 1) for line in lines[:4]]
+        taken = [line.removeprefix("#") for line in lines[:4]]
         text = text[:start] + "".join([*taken, *lines[4:]])
     for component in components:
         line = f"- ../../components/{component}\n"
-        assert f"# {line}" in text, f"{overlay} does not offer {component}"
-        text = text.replace(f"# {line}", line)
+        assert f"#{line}" in text, f"{overlay} does not offer {component}"
+        text = text.replace(f"#{line}", line)
     edited.write_text(text, encoding="utf-8")
     return _built(edited.parent)
 

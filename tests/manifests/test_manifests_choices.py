@@ -16,7 +16,7 @@ OF_RUNS = {"pipelines.kubeflow.org/v2_component": "true"}
 def offered(overlay: str) -> list[str]:
     """Return the components that it leaves to choose."""
     text = (MANIFESTS / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8")
-    return re.findall(r"^# - \.\./\.\./components/(\S+)$", text, re.MULTILINE)
+    return re.findall(r"^#- \.\./\.\./components/(\S+)$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -44,11 +44,8 @@ MAX_SEED = 2**31
 """Leaves room below 2**32, where numpy's and scikit-learn's seeds end, for the number of the run that is added."""
 
 # What stands here by mistake may be a password or a key, which no error may repeat.
-_URL = "@?#"
-_PERHAPS_SECRET = {
-    **{"url": _URL, "endpoint": _URL, "store": _URL, "registry": _URL},
-    **{"key_env": "", "key_file": "", "token_file": ""},
-}
+_OF_URLS = dict.fromkeys(("url", "endpoint", "store", "registry"), "@?#")
+_PERHAPS_SECRET = _OF_URLS | dict.fromkeys(("key_env", "key_file", "token_file"), "")
 
 
 class Section(BaseModel):

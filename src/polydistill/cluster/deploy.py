@@ -186,7 +186,7 @@ class _Rollout:
         if self.run and annotations(found).get(REFUSED) == self._note(wanted):
             raise PolydistillError(
                 f"{self._name()}: {wanted} was rolled out by this run already, and taken back; the log of that try of "
-                "`deploy` says why"
+                "`deploy` says why; mend that and submit `distill` again, which rolls it out"
             )
         by_hand = _digest(now) != _digest(noted)
         if _digest(now) == wanted.digest:

@@ -26,6 +26,7 @@ from polydistill.workspace import Cell
 log = logging.getLogger(__name__)
 
 THIS_MACHINE = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1"}
+_SHOWN = 5
 _CLIENTS = ("s3", "http", "https")
 """The kinds of DVC's remotes for which the image has a client."""
 
@@ -117,24 +118,25 @@ def _known(workspace: Path) -> str:
 
 
 def _warn_of_others(checkout: Checkout, cells: Sequence[Cell], revision: str, address: Address) -> None:
-    """Warn of cells whose files here are not those of the revision, which the run reads."""
+    """Warn of files here that are not those of the revision, which the run reads."""
+    others: dict[str, None] = {}
     for cell in cells:
         if not all(_has_data(root, cell) for root in (checkout.workspace, cell.root)):
             continue  # missing at the revision, which is refused; or here, where a run may be started without texts
         try:
-            others = list(_others(checkout.workspace, cell))
+            others |= dict.fromkeys(_others(checkout.workspace, cell))
         except (OSError, PolydistillError) as exc:  # only a warning would have come of it
             log.debug("data/%s here was not compared: %s", cell.name, exc)
-            continue
-        if others:
-            log.warning(
-                "data/%s here is not what %s has in %s, and the run reads the latter: %s; commit and push what it is "
-                "to read",
-                cell.name,
-                revision,
-                address,
-                ", ".join(others),
-            )
+    if others:
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        log.warning(
+            "%s%s here are not what %s has in %s, and the run reads the latter; commit and push what it is to read, or "
+            "name another revision",
+            ", ".join(list(others)[:_SHOWN]),
+            more,
+            revision,
+            address,
+        )
 
 
 def _others(at_revision: Path, cell: Cell) -> Iterator[str]:

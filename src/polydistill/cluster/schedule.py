@@ -62,10 +62,11 @@ def ours_of(kubeflow: Kubeflow, name: str) -> list[Recurring]:
     for recurring in found:
         of, own = recurring.arguments.get("repository"), kubeflow.repository
         if of != own:
+            theirs, ours = without_passwords(of or "not known"), without_passwords(own or "not set")
             raise ParamsError(
                 f"schedule {name} ({recurring.id}) is of another workspace and is left alone: its repository is "
-                f"{without_passwords(str(of))}, and cluster.repository here is {without_passwords(own or 'not set')}; "
-                "take another --name; where only the address has changed, delete it in Kubeflow's pages, Recurring Runs"
+                f"{theirs}, and cluster.repository here is {ours}; take another --name; "
+                "where only the address has changed, delete it in Kubeflow's pages, Recurring Runs"
             )
     return found
 

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 VARIABLE = "POLYDISTILL_SCRATCH"
 _OF_REPLIES = ("kind", "url", "model", "revision", "max_tokens")
 """The keys of section `teacher` that a reply depends on; the others say how fast it comes."""
-_OF_NO_STUDENT = {"students", "jobs", *get_args(StudentKind)}
-"""The keys of section `train` that one kind of student does not depend on, but for the one that is named after it."""
+_OF_NO_TRAINING = {"students", "jobs", "sizes", "runs", "sources", *get_args(StudentKind)}
+"""The keys of section `train` that no single training depends on, but for the one that is named after its student."""
 
 
 def scratch_folder(step: str, cell: str, teacher: Mapping[str, Any], *inputs: Any) -> Path | None:
@@ -93,7 +93,7 @@ def kept_trainings(
         teacher: Section `teacher` of params.yaml as a struct.
         inputs: What else the trainings depend on, as JSON values.
     """
-    own = {key: value for key, value in params.items() if key == student or key not in _OF_NO_STUDENT}
+    own = {key: value for key, value in params.items() if key == student or key not in _OF_NO_TRAINING}
     scratch = scratch_folder("train", cell, teacher, student, own, *inputs)
     if scratch is None:
         yield Path(f"{output}-finished")

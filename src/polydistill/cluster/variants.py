@@ -44,7 +44,8 @@ def for_all(each: Sequence[Params]) -> Params:
     heaviest = max(each, key=lambda of: ("recorded", "openai", "vllm").index(of.teacher.kind)).teacher
     limited = next((of.budget for of in each if is_limited(of.budget)), first.budget)
     asking = next((of.evaluate for of in each if of.evaluate.zero_shot), first.evaluate)
-    train = first.train.model_copy(update={"students": students})
+    icl = next((of.train.icl for of in each if of.train.icl and of.train.icl.teacher), first.train.icl)
+    train = first.train.model_copy(update={"students": students, "icl": icl})
     return first.model_copy(update={"train": train, "teacher": heaviest, "budget": limited, "evaluate": asking})
 
 

@@ -1,9 +1,10 @@
 import inspect
 import logging
 import os
+import time
 from collections import Counter
-from concurrent.futures import ALL_COMPLETED
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -307,7 +308,18 @@ def test_a_killed_training_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_ended_well_beside_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polydistill.train.side_by_side.FIRST_COMPLETED", ALL_COMPLETED)  # as where all end at once
+    class AllAtOnce(SimpleQueue[Any]):
+        """Gives nothing away before all three have ended."""
+
+        given = 0
+
+        def get(self, *_: Any) -> Any:
+            while self.given + self.qsize() < 3:
+                time.sleep(0.005)
+            self.given += 1
+            return super().get()
+
+    monkeypatch.setattr("polydistill.train.side_by_side.SimpleQueue", AllAtOnce)
 
     def work(job: int) -> int:
         if job == 3:

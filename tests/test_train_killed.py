@@ -89,6 +89,24 @@ def test_ctrl_c_ends_all_processes_and_loses_nothing(tmp_path: Path, whole: str)
     assert digest(workspace / CELL / "trained/linear") == whole
 
 
+SHORT = """
+from polydistill.train.side_by_side import side_by_side
+for number, _ in enumerate(side_by_side(abs, range(2000), 2, forks=True)):
+    if number == 20:
+        print("under way", flush=True)
+"""
+
+
+@pytest.mark.parametrize("after_ms", range(0, 100, 20))
+def test_ctrl_c_ends_many_short_trainings_at_once(tmp_path: Path, after_ms: int) -> None:
+    process = start(tmp_path, code=SHORT)
+    assert process.stdout and process.stdout.readline() == "under way\n"
+    time.sleep(after_ms / 1000)  # any moment will do
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert said.splitlines()[-1] == "KeyboardInterrupt"
+
+
 def test_a_process_that_is_killed_is_told_and_the_run_can_go_on(tmp_path: Path, whole: str) -> None:
     workspace = build(tmp_path)
     process = start(workspace, "train")

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from polydistill.errors import PolydistillError
@@ -45,12 +47,21 @@ def side_by_side(
     pool = ProcessPoolExecutor(
         min(at_once, len(jobs)), multiprocessing.get_context(method), initializer=_start, initargs=(work, os.getpid())
     )
+    # Python's own `wait` takes the lock of every future: Ctrl-C just then leaves some locked, and the pool never ends.
+    ended: SimpleQueue[Future[Result]] = SimpleQueue()
+    under_way: dict[Future[Result], Job] = {}
     try:
-        under_way = {pool.submit(_do, job): job for job in jobs}
+        with _ctrl_c_waits():
+            for job in jobs:
+                future = pool.submit(_do, job)
+                under_way[future] = job
+                future.add_done_callback(ended.put)
         while under_way:
-            ended = wait(under_way, return_when=FIRST_COMPLETED).done
+            some = [ended.get()]
+            while not ended.empty():
+                some.append(ended.get())
             # What has ended well comes first: an error ends all.
-            for done in sorted(ended, key=lambda one: one.exception() is not None):
+            for done in sorted(some, key=lambda one: one.exception() is not None):
                 yield under_way.pop(done), done.result()
     except BrokenProcessPool as exc:
         raise PolydistillError(
@@ -63,6 +74,16 @@ def side_by_side(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back until the block has ended; processes that are started in it never hear of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(work: Callable[[Any], Any], parent: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clients import classify
 from kustomized import Object, built, of_kind, one
 
 from conftest import Engine
@@ -129,14 +130,17 @@ def test_the_service_waits_fetches_serves_and_ships_its_log(pod: Pod, s3: S3, tm
     shipping, serving = pod.start(ship), pod.start(serve)
     wait_until(lambda: answers(serve["readinessProbe"]["httpGet"]["path"]), serving, pod.log("serving"))
     assert answers(serve["livenessProbe"]["httpGet"]["path"])
-    asked = rehearse(f"http://127.0.0.1:{PORT}", tmp_path / "trained" / "winners")
+    url = f"http://127.0.0.1:{PORT}"
+    assert len(rehearse(url, tmp_path / "trained" / "winners")) == 40  # which is not logged
+    asked = ["Rada bi naročila termin.", "Žal odpovedujem obisk."]
+    assert [found["label"] for found in classify(url, asked, "sl")] == ["book", "cancel"]
 
     for process, name in ((serving, "serving"), (shipping, "ship-traffic")):  # the sidecar last
         process.terminate()
         assert process.wait(spec["terminationGracePeriodSeconds"]) == 0, pod.log(name).read_text()
     store = open_store(store_url)
     lines = [line for path in store.paths(TRAFFIC) for line in read(store, path).splitlines()]
-    assert sorted(json.loads(line)["text"] for line in lines) == sorted(row.text for row in asked)
+    assert sorted(json.loads(line)["text"] for line in lines) == sorted(asked)
 
     job = one(built("local"), "CronJob", "monitor")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     params = one(built("local"), "ConfigMap", "polydistill-params")["data"]["params.yaml"]

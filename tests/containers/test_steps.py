@@ -3,6 +3,7 @@
 The repository is a git server's, what is promoted goes to an S3 server, and the teacher is scaled by an API server.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from clients import classify
 from container_engine import REGISTRY, REPOSITORY, START_S, TAG, Engine
 from kfp import compiler, components, local
 
@@ -175,9 +177,10 @@ def test_the_bento_is_served_as_in_its_pod(run: Run, engine: Engine, core: str, 
         while not is_ready(url):
             assert server.poll() is None and time.monotonic() < deadline, engine("logs", name)
             time.sleep(0.1)
-        answered = rehearse(url, run.workspace / "work/winners")
+        assert len(rehearse(url, run.workspace / "work/winners")) > 20  # which is not logged
+        (found,) = classify(url, ["Kdaj ste odprti ob sobotah?"], "sl")
         logged = engine("exec", name, "cat", "/var/log/polydistill/traffic.jsonl")
-        assert len(logged.splitlines()) == len(answered) > 20
+        assert [json.loads(line)["label"] for line in logged.splitlines()] == [found["label"]]
     finally:
         engine("rm", "--force", name)
         server.communicate()

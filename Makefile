@@ -73,9 +73,11 @@ compile: $(VENV)/dev ## pipelines to YAML
 
 images: image-core image-train image-generate ## the container images: REGISTRY=, TAG=, PUSH=1, ENGINE=docker or podman, BUILD_ARGS=
 
+LABEL := org.opencontainers.image
 image-core image-train image-generate: image-%:
 	$(ENGINE) build $(BUILD_ARGS) --file $(DOCKERFILE_$*) --tag $(IMAGE) \
-	  --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) --build-arg CREATED=$(CREATED) --build-arg SOURCE=$(SOURCE) .
+	  --label $(LABEL).version=$(VERSION) --label $(LABEL).revision=$(REVISION) \
+	  --label $(LABEL).created=$(CREATED) --label $(LABEL).source=$(SOURCE) .
 	@$(ENGINE) image inspect --format '{{.Size}}' $(IMAGE) | awk '{printf "$(IMAGE): %.2f GB\n", $$1 / 1e9}'
 	$(if $(PUSH),$(ENGINE) push $(IMAGE))
 

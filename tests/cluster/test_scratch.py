@@ -130,6 +130,7 @@ def test_trainings_outlive_their_pod_and_no_other_run_deletes_them(
     nothing_is_trained(monkeypatch)
     assert train(tmp_path / "again") == first
     assert train(tmp_path / "again", jobs=3, students=["linear", "icl"]) == first  # which change no training
+    train(tmp_path / "fewer", runs=1)  # what is left of them is there already
 
 
 def test_without_a_volume_trainings_stand_beside_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,8 +234,9 @@ class Kubeflow:
             raise self._no_api() from exc
         if health.multi_user is None:  # Kubeflow always tells, but its pages do not where the API keeps them waiting
             raise PolydistillError(
-                f"{self.endpoint} answers, but the API of Kubeflow Pipelines behind it does not: it starts, is busy, "
-                "or this is another service; see `kubectl -n kubeflow get deployment ml-pipeline`, and try again"
+                f"{self.endpoint} answers, but the API of Kubeflow Pipelines behind it does not: it is starting "
+                "or busy, or this is another service; see `kubectl -n kubeflow get deployment ml-pipeline`, and try "
+                "again"
             )
         # Kubeflow for one user has no namespaces: it runs everything in its own.
         self._namespace = {"namespace": self._params.namespace} if health.multi_user else {}

@@ -136,7 +136,7 @@ def test_an_overlay_of_ones_own_does_not_mark_images_as_changed_nor_stop_an_upda
     (tmp_path / "manifests" / "overlays" / "mine" / "params.yaml").write_text("monitor: {min_texts: 7}\n")
     assert do("git", "status", "--porcelain") == ""
     commit = do("git", "rev-parse", "HEAD").strip()
-    assert f"REVISION={commit} " in do("make", "--dry-run", "image-core", "ENGINE=docker")
+    assert f"revision={commit} " in do("make", "--dry-run", "image-core", "ENGINE=docker")
 
 
 def test_the_five_commands_are_the_same_wherever_they_stand() -> None:

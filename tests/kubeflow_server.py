@@ -61,6 +61,7 @@ class KubeflowServer:
         multi_user: Whether everything is in a namespace, of which the token may see `namespace` alone.
         namespace: The namespace of the token.
         pages: Whether it serves the user interface, too.
+        tag: The version that it says it is.
         answer: An HTTP status, content type and body to answer with, in place of all else.
         only_next: So many requests get that answer; None: all.
         looks: What looks at a run find, one after the other: its state, and those of its steps; the last one stays.
@@ -71,7 +72,7 @@ class KubeflowServer:
     def __init__(self, token: str | None, multi_user: bool, pages: bool) -> None:
         self.url = ""
         self.token, self.multi_user, self.pages = token, multi_user, pages
-        self.namespace = "team"
+        self.namespace, self.tag = "team", "2.16.0"
         self.answer: tuple[int, str, str] | None = None
         self.only_next: int | None = None
         self.looks: list[tuple[str, dict[str, str]]] = [("PENDING", {})]
@@ -149,7 +150,8 @@ class KubeflowServer:
     # Pipelines and versions.
 
     def healthz(self, **_: Any) -> Any:
-        return {"multi_user": self.multi_user, "pipeline_store": "database"}
+        of_the_tag = "apiServerTagName" if self.pages else "tag_name"  # its pages answer in the API's place
+        return {of_the_tag: self.tag, "multi_user": self.multi_user, "pipeline_store": "database"}
 
     def list_pipelines(self, *, query: dict[str, str], **_: Any) -> Any:
         return self._listed("pipelines", list(self.pipelines.values()), query)

@@ -571,7 +571,7 @@ def test_no_endpoint_and_no_token_file_are_said_before_anything_is_sent(tmp_path
 
 def test_the_token_to_make_is_that_of_the_profile(server: KubeflowServer) -> None:
     server.token = "secret"
-    make = r"`kubectl -n team create token default-editor --audience pipelines\.kubeflow\.org > FILE`$"
+    make = r"`kubectl -n team create token default-editor --audience pipelines\.kubeflow\.org --duration 24h > FILE`$"
     with pytest.raises(ParamsError, match=make):
         connected(server, namespace="team")
     with pytest.raises(ParamsError, match="-n team create token runner "):
@@ -613,6 +613,18 @@ def test_what_else_answers_is_said_in_one_line(
     with pytest.raises(error, match=message) as failure:
         connected(server)
     assert len(str(failure.value).splitlines()) == 1 and failure.value.exit_code == error.exit_code
+
+
+@pytest.mark.parametrize("pages", [True, False])
+def test_one_that_is_too_old_for_the_pods_is_refused_and_one_that_tells_no_version_is_not(pages: bool) -> None:
+    with kubeflow_server(pages=pages) as server:
+        for tag in ("2.14.4", "2.2.0", "v1.8.5"):
+            server.tag = tag
+            with pytest.raises(ParamsError, match=rf"is Kubeflow Pipelines {tag}, .* upgrade it to 2\.15 or newer"):
+                connected(server)
+        for tag in ("2.15.0", "2.16.1-rc.1", "3.0.0", "unknown", "master", ""):
+            server.tag = tag
+            connected(server)
 
 
 @pytest.mark.parametrize("call", ["create_pipeline", "upload_version", "create_experiment", "create_run"])

@@ -78,6 +78,17 @@ def test_the_overlay_itself_names_the_teacher_with_its_commit_and_its_gpus(overl
     assert told[2] == f"GPUS={container['resources']['limits']['nvidia.com/gpu']}"
 
 
-def test_many_teachers_and_trainings_share_their_volumes_in_production() -> None:
+def test_trainings_on_several_nodes_share_their_volume_in_production_and_the_teacher_has_its_own() -> None:
     claims: list[Object] = of_kind(built("production"), "PersistentVolumeClaim")
-    assert [claim["spec"]["accessModes"] for claim in claims] == [["ReadWriteMany"]] * 2
+    assert {claim["metadata"]["name"]: claim["spec"]["accessModes"] for claim in claims} == {
+        "polydistill-models": ["ReadWriteMany"],
+        "teacher-models": ["ReadWriteOnce"],
+    }
+
+
+def test_a_node_that_takes_no_pod_of_the_service_keeps_none_from_the_others() -> None:
+    spread = one(built("production"), "Deployment", "serving")["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert {(each["topologyKey"], each["whenUnsatisfiable"], each["nodeTaintsPolicy"]) for each in spread} == {
+        ("kubernetes.io/hostname", "DoNotSchedule", "Honor"),
+        ("topology.kubernetes.io/zone", "ScheduleAnyway", "Honor"),
+    }

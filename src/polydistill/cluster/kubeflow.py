@@ -31,6 +31,8 @@ FORWARD = "kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80"  # the p
 
 _WITHIN_S = (10, 60)  # to connect, to answer
 _PAGE = 100
+_OLDEST = (2, 15)
+"""What pods are told is unknown to backends before it: a secret that may be missing stops their first step."""
 _LONGEST_MESSAGE = 400
 _LONGEST_ARGUMENTS = 120 * 1024
 """Bytes: Kubeflow hands them to a process as one argument, for which Linux has 128 KiB; some of that is Kubeflow's."""
@@ -217,7 +219,7 @@ class Kubeflow:
         is_own = namespace != "kubeflow"
         command = (
             f"`kubectl -n {namespace if is_own else 'NAMESPACE'} create token {account} "
-            f"--audience pipelines.kubeflow.org > {file}`"
+            f"--audience pipelines.kubeflow.org --duration 24h > {file}`"
         )
         return command if is_own else f"{command}, where NAMESPACE, and cluster.namespace too, is that of your profile"
 
@@ -225,7 +227,7 @@ class Kubeflow:
         """Check that it answers, as Kubeflow Pipelines 2, and takes the token for the namespace.
 
         Raises:
-            ParamsError: If something else answers, or the token is missing or wrong.
+            ParamsError: If something else answers, it is too old, or the token is missing or wrong.
             PolydistillError: If nothing answers, or it fails.
         """
         try:
@@ -238,11 +240,23 @@ class Kubeflow:
                 "or busy, or this is another service; see `kubectl -n kubeflow get deployment ml-pipeline`, and try "
                 "again"
             )
+        self._check_version()
         # Kubeflow for one user has no namespaces: it runs everything in its own.
         self._namespace = {"namespace": self._params.namespace} if health.multi_user else {}
         self._call(
             "list experiments", self._experiments.experiment_service_list_experiments, page_size=1, **self._namespace
         )
+
+    def _check_version(self) -> None:
+        """Check the version that the health check has just told; a build without one tells `unknown`, and is taken."""
+        told = json.loads(self._client.last_response.data)
+        tag = str(told.get("tag_name") or told.get("apiServerTagName") or "")  # the API's own answer, or its pages'
+        found = re.match(r"v?(\d+)\.(\d+)\b", tag)
+        if found and (int(found[1]), int(found[2])) < _OLDEST:
+            raise ParamsError(
+                f"{self.endpoint} is Kubeflow Pipelines {tag}, on which no step would start; upgrade it to "
+                f"{_OLDEST[0]}.{_OLDEST[1]} or newer, as in docs/kubernetes.md"
+            )
 
     def ensure_version(self, name: str, compiled: str) -> Version:
         """Upload a pipeline, or a version of it, where Kubeflow has none of that content yet."""

@@ -34,8 +34,9 @@ _PAGE = 100
 _OLDEST = (2, 15)
 """What pods are told is unknown to backends before it: a secret that may be missing stops their first step."""
 _LONGEST_MESSAGE = 400
-_LONGEST_ARGUMENTS = 120 * 1024
-"""Bytes: Kubeflow hands them to a process as one argument, for which Linux has 128 KiB; some of that is Kubeflow's."""
+_LONGEST_ARGUMENTS = 96 * 1024
+"""Bytes: they stand as a string of JSON in the pod that begins a run, of which Argo keeps a copy, again in JSON, in a
+variable (ARGO_TEMPLATE) that has 128 KiB; some of that is Kubeflow's."""
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "STRING": (str,),
@@ -86,7 +87,7 @@ def check_arguments(name: str, compiled: str, arguments: Mapping[str, Any]) -> N
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types and object not in types):
             shown = type(value).__name__
             lines.append(f"pipeline {name}: parameter `{key}` must be of type {kind['parameterType']}, and is {shown}")
-    length = len(json.dumps(arguments, ensure_ascii=False).encode())
+    length = _length_in_argo(arguments)
     if length > _LONGEST_ARGUMENTS:
         lines.append(
             f"pipeline {name}: its arguments take {length // 1024} KiB, and Kubeflow can pass on "
@@ -94,6 +95,11 @@ def check_arguments(name: str, compiled: str, arguments: Mapping[str, Any]) -> N
         )
     if lines:
         raise ParamsError("\n".join(lines))
+
+
+def _length_in_argo(arguments: Mapping[str, Any]) -> int:
+    told = json.dumps(arguments, ensure_ascii=False)
+    return len(json.dumps(told, ensure_ascii=False).encode())
 
 
 @dataclass(frozen=True)

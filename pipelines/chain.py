@@ -211,20 +211,20 @@ def distil_cells(
             winner=selected.outputs["winner"],
             card=card.outputs["card"],
         )
-    # The compiler changes a Collected for its consumer, so each consumer has its own.
-    victor, of_victor = challenged.outputs["victor"], challenged.outputs["victor_card"]
+    # The compiler changes a Collected for its consumer, so each consumer has its own. No step takes two, since
+    # all that they name stands in the arguments of a pod: see MOST_CELLS in polydistill.cluster.preflight.
+    of_cell = challenged.outputs["challenged"]
     report = report_step(cards=dsl.Collected(card.outputs["card"]))
     packaged = package_step(
-        winners=dsl.Collected(victor),
-        cards=dsl.Collected(of_victor),
+        challenged=dsl.Collected(of_cell),
         champions=champions.outputs["champions"],
         params=settings.package,
     )
     served = serve_step(
-        bento=packaged.outputs["bento"], winners=dsl.Collected(victor), champions=champions.outputs["champions"]
+        bento=packaged.outputs["bento"], challenged=dsl.Collected(of_cell), champions=champions.outputs["champions"]
     )
     monitored = monitor_step(
-        winners=dsl.Collected(victor),
+        challenged=dsl.Collected(of_cell),
         champions=champions.outputs["champions"],
         served=served.outputs["served"],
         params=settings.monitor,
@@ -244,14 +244,12 @@ def distil_cells(
         cluster=cluster,
         package=settings.package,
         bento=packaged.outputs["bento"],
-        victors=dsl.Collected(victor),
-        cards=dsl.Collected(of_victor),
-        challenges=dsl.Collected(challenged.outputs["challenged"]),
+        challenged=dsl.Collected(of_cell),
         champions=champions.outputs["champions"],
     )
     promoted.after(served, monitored, snapshot)  # what does not answer right, or cannot be traced, is not promoted
     deployed = deploy_step(
-        run=RUN, cluster=cluster, promoted=promoted.outputs["promoted"], winners=dsl.Collected(victor)
+        run=RUN, cluster=cluster, promoted=promoted.outputs["promoted"], challenged=dsl.Collected(of_cell)
     )
     cached(prepared, generated, filtered, trained, evaluated, measured, selected)
     never_cached(card, challenged, bundled, report, packaged, served, monitored, snapshot, promoted, deployed)

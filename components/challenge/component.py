@@ -15,8 +15,6 @@ def challenge(
     card: dsl.Input[dsl.Artifact],
     data: dsl.Input[dsl.Dataset],
     challenged: dsl.Output[dsl.Artifact],
-    victor: dsl.Output[dsl.Model],
-    victor_card: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.Markdown],
 ) -> None:
@@ -30,9 +28,7 @@ def challenge(
         winner: The winner of this run.
         card: Its card.
         data: What `fetch` wrote.
-        challenged: The verdict, and what it rests on.
-        victor: Which of the two is to serve.
-        victor_card: Its card.
+        challenged: The verdict and what it rests on, and which of the two is to serve, with its card.
         metrics: The score of each, and whether the challenger is promoted.
         summary: The verdict, to read.
     """
@@ -56,8 +52,6 @@ def challenge(
             {"commit": fetched["commit"], "committed_at": fetched["committed_at"], "digest": fetched["cells"][cell]},
             settings.retrain,
             Path(challenged.path),
-            Path(victor.path),
-            Path(victor_card.path),
         )
     record = read_json(Path(challenged.path, "challenge.json"))
     metrics.log_metric("promoted", int(record["promoted"]))

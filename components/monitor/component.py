@@ -7,7 +7,7 @@ from components import component
 
 @component
 def monitor(
-    winners: dsl.Input[list[dsl.Model]],
+    challenged: dsl.Input[list[dsl.Artifact]],
     champions: dsl.Input[dsl.Artifact],
     served: dsl.Input[dsl.Artifact],
     params: dict,
@@ -17,7 +17,7 @@ def monitor(
     """Say which cells need a retraining.
 
     Args:
-        winners: What answers in each cell of this run, with the reference that it is held against.
+        challenged: What answers in each cell of this run, with the reference that it is held against.
         champions: What answers in all other cells.
         served: The answers of the service.
         params: Section `monitor` of params.yaml.
@@ -26,13 +26,14 @@ def monitor(
     """
     from pathlib import Path
 
+    from polydistill.cluster.challenge import winner_of
     from polydistill.cluster.champions import merged
     from polydistill.monitor import run_monitor
     from polydistill.params import MonitorParams, check_struct
 
     settings = check_struct(MonitorParams, params, "monitor")
-    with merged([Path(winner.path) for winner in winners], Path(champions.path), "winner") as folder:
-        retrain = run_monitor(folder, Path(served.path, "answers.jsonl"), Path(monitored.path), settings)
+    with merged([winner_of(Path(each.path)) for each in challenged], Path(champions.path), "winner") as winners:
+        retrain = run_monitor(winners, Path(served.path, "answers.jsonl"), Path(monitored.path), settings)
     verdicts = list(retrain.values())
     metrics.log_metric("judged", sum(verdict is not None for verdict in verdicts))
     metrics.log_metric("retrain", verdicts.count(True))

@@ -11,9 +11,7 @@ def promote(
     cluster: dict,
     package: dict,
     bento: dsl.Input[dsl.Artifact],
-    victors: dsl.Input[list[dsl.Model]],
-    cards: dsl.Input[list[dsl.Artifact]],
-    challenges: dsl.Input[list[dsl.Artifact]],
+    challenged: dsl.Input[list[dsl.Artifact]],
     champions: dsl.Input[dsl.Artifact],
     promoted: dsl.Output[dsl.Artifact],
     summary: dsl.Output[dsl.Markdown],
@@ -25,9 +23,7 @@ def promote(
         cluster: Section `cluster` of params.yaml.
         package: Section `package` of params.yaml.
         bento: The bento of the victors, and of the champions of all other cells.
-        victors: The victor of each cell.
-        cards: Their cards.
-        challenges: The verdict on each cell.
+        challenged: The verdict on each cell, its victor and the card of that.
         champions: The champions at the start of the run.
         promoted: What was promoted and what was not, and the bento to roll out.
         summary: The same, to read.
@@ -35,24 +31,26 @@ def promote(
     import shutil
     from pathlib import Path
 
+    from polydistill.cluster.challenge import card_of, winner_of
     from polydistill.cluster.promote import run_promote
     from polydistill.gather import gathered
     from polydistill.package import run_package
     from polydistill.params import ClusterParams, PackageParams, check_struct
 
     settings = check_struct(PackageParams, package, "package")
+    of_cells = [Path(each.path) for each in challenged]
     with (
-        gathered([Path(victor.path) for victor in victors], "winner.json") as of_victors,
-        gathered([Path(card.path) for card in cards], "card.json") as of_cards,
-        gathered([Path(challenge.path) for challenge in challenges], "challenge.json") as of_challenges,
+        gathered([winner_of(folder) for folder in of_cells], "winner.json") as victors,
+        gathered([card_of(folder) for folder in of_cells], "card.json") as cards,
+        gathered(of_cells, "challenge.json") as challenges,
     ):
         run_promote(
             check_struct(ClusterParams, cluster, "cluster").store,
             run,
             Path(bento.path),
-            of_victors,
-            of_cards,
-            of_challenges,
+            victors,
+            cards,
+            challenges,
             Path(champions.path),
             Path(promoted.path),
             lambda winners, of_winners, folder: run_package(winners, of_winners, folder, settings),

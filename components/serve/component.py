@@ -8,7 +8,7 @@ from components import component
 @component
 def serve(
     bento: dsl.Input[dsl.Artifact],
-    winners: dsl.Input[list[dsl.Model]],
+    challenged: dsl.Input[list[dsl.Artifact]],
     champions: dsl.Input[dsl.Artifact],
     served: dsl.Output[dsl.Artifact],
 ) -> None:
@@ -16,14 +16,15 @@ def serve(
 
     Args:
         bento: What `package` wrote.
-        winners: What answers in each cell of this run, with its known answers.
+        challenged: What answers in each cell of this run, with its known answers.
         champions: What answers in all other cells.
         served: The answers of the service.
     """
     from pathlib import Path
 
+    from polydistill.cluster.challenge import winner_of
     from polydistill.cluster.champions import merged
     from polydistill.serve import run_serve
 
-    with merged([Path(winner.path) for winner in winners], Path(champions.path), "winner") as folder:
-        run_serve(Path(bento.path), folder, Path(served.path))
+    with merged([winner_of(Path(each.path)) for each in challenged], Path(champions.path), "winner") as winners:
+        run_serve(Path(bento.path), winners, Path(served.path))

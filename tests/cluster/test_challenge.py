@@ -8,7 +8,17 @@ from kfp import dsl
 
 from build import build_prepared
 from components.challenge.component import challenge as challenge_component
-from polydistill.cluster.challenge import BETTER, EQUAL, NEWER, WORSE, newer_data, rule, run_challenge
+from polydistill.cluster.challenge import (
+    BETTER,
+    EQUAL,
+    NEWER,
+    WORSE,
+    card_of,
+    newer_data,
+    rule,
+    run_challenge,
+    winner_of,
+)
 from polydistill.cluster.registry import Data, Kept
 from polydistill.cluster.store import open_store
 from polydistill.errors import DataError, MissingExtraError
@@ -54,13 +64,13 @@ class Challenge:
             source,
             PARAMS,
             self.work / "challenged",
-            self.work / "victor",
-            self.work / "victor_card",
         )
         record: dict[str, Any] = read_json(self.work / "challenged/challenge.json")
         assert record["verdict"] == verdict
-        for folder in ("victor", "victor_card"):
-            assert record["promoted"] != (self.work / folder / "then").exists()
+        for folder in (winner_of(self.work / "challenged"), card_of(self.work / "challenged")):
+            assert record["promoted"] != (folder / "then").exists()
+        assert (winner_of(self.work / "challenged") / "winner.json").exists()
+        assert (card_of(self.work / "challenged") / "card.json").exists()
         return record
 
 
@@ -272,9 +282,9 @@ def test_data_that_nobody_knows_where_they_came_from_are_refused(tmp_path: Path)
 def test_the_same_challenge_gives_the_same_bytes(tmp_path: Path) -> None:
     challenge = Challenge(tmp_path).against()
     challenge.run()
-    before = digest(tmp_path / "challenged"), digest(tmp_path / "victor")
+    before = digest(tmp_path / "challenged")
     challenge.run()
-    assert (digest(tmp_path / "challenged"), digest(tmp_path / "victor")) == before
+    assert digest(tmp_path / "challenged") == before
 
 
 def test_the_component_fetches_the_champion_shows_scores_and_whence_the_data_came(
@@ -292,7 +302,7 @@ def test_the_component_fetches_the_champion_shows_scores_and_whence_the_data_cam
     cluster = cluster.model_copy(update={"store": store_url})
     folders = {
         name: dsl.Artifact(uri=str(tmp_path / name))
-        for name in ("registry", "prepared", "data", "challenged", "victor", "victor_card", "summary")
+        for name in ("registry", "prepared", "data", "challenged", "summary")
     }
     metrics = dsl.Metrics(uri=str(tmp_path / "metrics"))
     challenge_component.python_func(

@@ -21,6 +21,7 @@ from kfp import dsl
 
 from components.deploy.component import deploy
 from kube_server import Fate, KubeServer, crashing, deployment, kube_server, listening, never, waiting
+from polydistill.cluster.challenge import winner_of
 from polydistill.cluster.deploy import BEFORE, DIGEST, run_deploy, to_markdown
 from polydistill.errors import DataError, PolydistillError
 from polydistill.files import read_json, read_yaml, write_json
@@ -522,12 +523,13 @@ def test_the_component_rolls_out_what_was_promoted(cluster: Cluster, caplog: pyt
     served = cluster.services[FIRST]
     (cluster.folder / "promoted").mkdir()
     write_json(cluster.folder / "promoted/promoted.json", {"bento": dict(served.bento), "serial": 3})
-    artifacts = {name: str(cluster.folder / name) for name in ("promoted", "deployed", "summary")}
+    shutil.copytree(served.winners / "clinic/sl", winner_of(cluster.folder / "challenged"))
+    artifacts = {name: str(cluster.folder / name) for name in ("promoted", "challenged", "deployed", "summary")}
     deploy.python_func(
         run="r1",
         cluster=section(cluster.params),
         promoted=dsl.Artifact(uri=artifacts["promoted"]),
-        winners=[dsl.Model(uri=str(served.winners / "clinic/sl"))],
+        challenged=[dsl.Artifact(uri=artifacts["challenged"])],
         deployed=dsl.Artifact(uri=artifacts["deployed"]),
         summary=dsl.Markdown(uri=artifacts["summary"]),
     )
@@ -543,7 +545,7 @@ def test_the_component_has_nothing_to_do_where_nothing_was_promoted(cluster: Clu
         run="r1",
         cluster=section(cluster.params),
         promoted=dsl.Artifact(uri=str(cluster.folder / "promoted")),
-        winners=[],
+        challenged=[],
         deployed=dsl.Artifact(uri=str(cluster.folder / "deployed")),
         summary=dsl.Markdown(uri=str(cluster.folder / "summary")),
     )

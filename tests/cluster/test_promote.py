@@ -11,6 +11,7 @@ from kfp import dsl
 from components.champions.component import champions as champions_component
 from components.promote.component import promote as promote_component
 from polydistill.classifier import winner_cells
+from polydistill.cluster.challenge import card_of, winner_of
 from polydistill.cluster.champions import merged, read_champions, run_champions
 from polydistill.cluster.registry import MOST_HISTORY, REGISTRY, Registry, read_registry
 from polydistill.cluster.store import open_store
@@ -396,7 +397,10 @@ def test_the_components_promote_a_real_bento(store_url: str, tmp_path: Path) -> 
         work = tmp_path / cell
         champions_component.python_func(cluster, [SL], artifact(work / "champions"), artifact(work / "registry"))
         assert read_champions(work / "registry") == read_champions(work / "champions")
-        write_challenge(work / "challenges", new_winner(work, cell, TEXTS))
+        new_winner(work, cell, TEXTS)
+        write_challenge(work / "challenged", work / "winners" / cell)
+        shutil.copytree(work / "winners" / cell, winner_of(work / "challenged"))
+        shutil.copytree(work / "cards" / cell, card_of(work / "challenged"))
     # That of the second run has to be built again anyway, since the first promotes meanwhile.
     first = tmp_path / SL
     run_package(first / "winners", first / "cards", first / "bento", PackageParams(name="polydistill"))
@@ -407,9 +411,7 @@ def test_the_components_promote_a_real_bento(store_url: str, tmp_path: Path) -> 
             cluster,
             {"name": "polydistill"},
             artifact(work / "bento"),
-            [artifact(work / "winners" / cell)],
-            [artifact(work / "cards" / cell)],
-            [artifact(work / "challenges")],
+            [artifact(work / "challenged")],
             artifact(work / "champions"),
             artifact(work / "promoted"),
             artifact(work / "summary"),

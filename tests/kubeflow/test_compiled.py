@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,25 @@ def test_a_component_compiles_under_its_word(step: str, tmp_path: Path) -> None:
     container = content["deploymentSpec"]["executors"][f"exec-{step.replace('_', '-')}"]["container"]
     assert container["image"] == IMAGE
     assert "pip install" not in str(container)
+
+
+@pytest.mark.parametrize("pipeline", ["distill", "retrain", "ablate"])
+def test_no_step_is_told_of_two_lists(pipeline: str) -> None:
+    """All artifacts of a list stand in the arguments of a pod, so that two of the cells would halve `MOST_CELLS`."""
+    content, _ = yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text(encoding="utf-8"))
+    for name, component in content["components"].items():
+        artifacts = component.get("inputDefinitions", {}).get("artifacts", {})
+        lists = [artifact for artifact, of in artifacts.items() if of.get("isArtifactList")]
+        assert len(lists) <= 1, name
+
+
+@pytest.mark.parametrize("pipeline", ["distill", "retrain", "ablate"])
+def test_no_output_has_a_name_that_another_of_its_step_begins_with(pipeline: str) -> None:
+    """Launchers download by the beginning of an address (kubeflow/pipelines, backend/src/v2/objectstore)."""
+    content, _ = yaml.safe_load_all((COMPILED / f"{pipeline}.yaml").read_text(encoding="utf-8"))
+    for name, component in content["components"].items():
+        outputs = sorted(component.get("outputDefinitions", {}).get("artifacts", {}))
+        assert not any(after.startswith(output) for output, after in pairwise(outputs)), name
 
 
 def test_compiling_anew_changes_no_byte() -> None:

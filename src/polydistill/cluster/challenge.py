@@ -103,8 +103,6 @@ def run_challenge(
     source: Mapping[str, Any],
     params: RetrainParams,
     challenged: Path,
-    victor: Path,
-    victor_card: Path,
 ) -> str:
     """Hold the winner of a run against the champion of its cell.
 
@@ -116,9 +114,8 @@ def run_challenge(
         card: What `card` wrote of it.
         source: Where the cell's data came from: commit, committed_at, digest.
         params: Section `cluster.retrain` of params.yaml.
-        challenged: Folder to write challenge.json and challenge.md to.
-        victor: Folder to write: the winner that is to serve the cell.
-        victor_card: Folder to write: its card.
+        challenged: Folder to write challenge.json and challenge.md to, and the winner that is to serve the cell with
+            its card, where `winner_of` and `card_of` say.
 
     Returns:
         The verdict; the challenger takes the cell where it is one of `PROMOTED`.
@@ -163,11 +160,20 @@ def run_challenge(
     with new_folder(challenged) as folder:
         write_json(folder / "challenge.json", record)
         (folder / "challenge.md").write_text(told(record), encoding="utf-8")
-    for ours, kind, target in ((winner, "winner", victor), (card, "card", victor_card)):
-        with new_folder(target) as folder:
-            shutil.copytree(ours if promoted else champions / cell / kind, folder, dirs_exist_ok=True)
+        shutil.copytree(winner if promoted else champions / cell / "winner", winner_of(folder))
+        shutil.copytree(card if promoted else champions / cell / "card", card_of(folder))
     log.info("%s: %s (%s)", cell, "promoted" if promoted else "the champion stays", ruling.reason)
     return ruling.verdict
+
+
+def winner_of(challenged: Path) -> Path:
+    """Return the winner that is to serve the cell, in the folder that `run_challenge` wrote."""
+    return challenged / "winner"
+
+
+def card_of(challenged: Path) -> Path:
+    """Return its card, in the same folder."""
+    return challenged / "card"
 
 
 def told(record: dict[str, Any]) -> str:

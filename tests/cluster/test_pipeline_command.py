@@ -1,10 +1,12 @@
 """The command `polydistill pipeline`, typed by a person, against a server with Kubeflow's API."""
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from polydistill.cluster import kubeflow
 from polydistill.cluster.arguments import chain_arguments
 from polydistill.params import load_params
 from repositories import ADDRESS, found_at
-from spaces import build_workspace
+from spaces import TASK, build_workspace, write_yaml
 
 Typed = Callable[..., tuple[int, str, str]]
 
@@ -49,6 +51,19 @@ def space(tmp_path: Path, server: KubeflowServer, monkeypatch: pytest.MonkeyPatc
     git(root, "add", ".")
     git(root, "commit", "--quiet", "--message", "data")
     return root
+
+
+def set_cells(root: Path, server: KubeflowServer, count: int) -> list[str]:
+    """Have a workspace of so many cells, committed; return their names."""
+    languages = [f"q{a}{b}" for a, b in product("abcdefghijk", repeat=2)][:count]  # codes for private use
+    cells = [f"demo/{language}" for language in languages]
+    set_params(root, server, cells=cells)
+    write_yaml(root / "data/demo/task.yaml", TASK | {"languages": languages})
+    for cell in cells:
+        shutil.copytree(root / "data/demo/sl", root / "data" / cell, dirs_exist_ok=True)
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message", f"{count} cells")
+    return cells
 
 
 def set_params(root: Path, server: KubeflowServer, **changes: Any) -> None:
@@ -246,6 +261,21 @@ def test_a_retraining_by_the_clock_wants_a_store(typed: Typed, space: Path, serv
     assert code == 2 and "without cluster.store nothing is promoted" in err
 
 
+def test_more_cells_than_kubeflow_can_take_are_refused(typed: Typed, space: Path, server: KubeflowServer) -> None:
+    cells = set_cells(space, server, 101)
+    told = "has 101 cells, and Kubeflow can take 100 in one run; name some with --cell, and"
+    of_submit = f"error: distill {told} start a run for the others\n"
+    of_schedule = f"error: retrain {told} the others in further schedules, each with its own --name\n"
+    assert typed("submit", "distill") == (2, "", of_submit)
+    assert typed(*WEEKLY) == (2, "", of_schedule)
+    assert server.requests == []
+    first = [part for cell in cells[:100] for part in ("--cell", cell)]
+    assert typed("submit", "distill", *first)[0] == 0
+    assert typed(*WEEKLY, "--name", "first", *first)[0] == 0
+    assert typed(*WEEKLY, "--name", "second", "--cell", cells[100])[0] == 0
+    assert len(server.recurring) == 2
+
+
 @pytest.fixture
 def ablate(pipelines: Path) -> None:
     content = yaml.safe_load((pipelines / "distill.yaml").read_text())
@@ -265,6 +295,14 @@ def test_an_ablation_says_how_much_it_is(typed: Typed, server: KubeflowServer) -
     assert code == 0 and out.splitlines()[0] == size
     (run,) = server.runs.values()
     assert len(run["runtime_config"]["parameters"]["runs"]) == 4
+
+
+@pytest.mark.usefixtures("ablate")
+def test_the_cells_of_an_ablation_count_for_each_variant(typed: Typed, space: Path, server: KubeflowServer) -> None:
+    set_cells(space, server, 26)
+    code, out, err = typed("submit", "ablate", "--question", "seeds")  # 4 variants
+    assert (code, out) == (2, "") and "ablate has 104 cells, counted for each variant, and Kubeflow can take 100" in err
+    assert "name some cells with --cell, or compare fewer variants" in err and server.requests == []
 
 
 @pytest.mark.usefixtures("ablate")

@@ -14,6 +14,10 @@ from polydistill.workspace import Cell
 
 log = logging.getLogger(__name__)
 
+MOST_CELLS = 100
+"""In one run. Kubeflow names all artifacts of a list in the arguments of the step's pod, in 525 to 600 bytes each. Argo
+keeps these in ARGO_TEMPLATE, in JSON within JSON, so that quotes take four bytes: 930 an artifact, of 128 KiB. No step
+takes two lists, and `snapshot` has most beside its own, 21 KiB: with the settings of the demo 117 cells would do."""
 _PLACE = "name a place such as s3://bucket/polydistill"
 _ALL_DUE = f"without cluster.store nothing is promoted, so every cell is due at every start; {_PLACE}"
 _NO_EMBEDDINGS = "the image polydistill has no sentence-transformers, and no place for a model of it"
@@ -37,6 +41,7 @@ def check_run(
     each = variants or [params]
     recorded = any(of.teacher.kind == "recorded" for of in each)
     problems = [
+        *_about_number(pipeline, each, scheduled),
         *about_inputs(params, cells, recorded=recorded, kept=pipeline != "ablate"),
         *_about_places(params),
     ]
@@ -89,6 +94,19 @@ def _warn(each: Sequence[Params]) -> None:
 
 def _checks_language(params: Params) -> bool:
     return bool({"wrong_language", "mixed_language", "unclear_language"} & set(params.filter.checks))
+
+
+def _about_number(pipeline: str, each: Sequence[Params], scheduled: bool) -> Iterator[str]:
+    cells = sum(len(of.cells) for of in each)
+    if cells <= MOST_CELLS:
+        return
+    if pipeline == "ablate":
+        what, instead = "cells, counted for each variant", "name some cells with --cell, or compare fewer variants"
+    elif scheduled:
+        what, instead = "cells", "name some with --cell, and the others in further schedules, each with its own --name"
+    else:
+        what, instead = "cells", "name some with --cell, and start a run for the others"
+    yield f"{pipeline} has {cells} {what}, and Kubeflow can take {MOST_CELLS} in one run; {instead}"
 
 
 def _about_places(params: Params) -> Iterator[str]:

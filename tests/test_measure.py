@@ -10,10 +10,10 @@ import pytest
 
 from build import build_prepared, records
 from polydistill.checks import Context, open_checks
-from polydistill.errors import DataError, PolydistillError
+from polydistill.errors import DataError
 from polydistill.files import digest, read_json, read_yaml, write_json
 from polydistill.filter import filter_samples
-from polydistill.measure import run_measure
+from polydistill.measure import GateError, require_gates, run_measure
 from polydistill.measure.gates import OTHER_LANGUAGE, REPEATS, found_examples, found_share
 from polydistill.measure.page import number_ids
 from polydistill.measure.sampling import matched
@@ -175,7 +175,7 @@ def test_a_gate_that_stops_does_so_when_all_is_written(tmp_path: Path) -> None:
     strict = gates(
         near_duplicates={"action": "stop", "limit": 0.05}, distinct_2_ratio={"action": "stop", "limit": 0.99}
     )
-    with pytest.raises(PolydistillError) as stopped:
+    with pytest.raises(GateError) as stopped:
         run(tmp_path, human=HUMAN, gates=strict)
     assert stopped.value.exit_code == 1
     said = str(stopped.value)
@@ -196,6 +196,11 @@ def test_a_gate_that_stops_does_so_when_all_is_written(tmp_path: Path) -> None:
         "distinct_2_ratio",
         "near_duplicates",
     ]
+    with pytest.raises(GateError) as again:
+        require_gates(tmp_path / "prepared", tmp_path / "measured", "s3://bucket/measured")
+    assert set(str(again.value).splitlines()[1:]) == set(said.splitlines()[1:])
+    assert str(again.value).startswith("demo/sl: stopped by params.yaml:measure.gates; ")
+    assert "all that was measured is in s3://bucket/measured\n" in str(again.value)
 
 
 def test_a_gate_that_warns_only_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -203,6 +208,7 @@ def test_a_gate_that_warns_only_warns(tmp_path: Path, caplog: pytest.LogCaptureF
         run(tmp_path, human=HUMAN, gates=gates(near_duplicates={"action": "warn", "limit": 0.05}))
     (warning,) = caplog.messages
     assert warning.startswith("gate near_duplicates: 0.0909, at most 0.05 wanted")
+    require_gates(tmp_path / "prepared", tmp_path / "measured", "")
 
 
 def test_a_gate_that_is_off_is_silent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

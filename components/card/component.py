@@ -15,7 +15,7 @@ def card(
     selected: dsl.Input[dsl.Artifact],
     card: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Gather what is told of a cell.
+    """Gather what is told of a cell; fail where a gate of `measure` stops the run.
 
     Args:
         prepared: What `prepare` wrote.
@@ -29,7 +29,9 @@ def card(
     from pathlib import Path
 
     from polydistill.card import run_card
+    from polydistill.measure import require_gates
 
+    require_gates(Path(prepared.path), Path(measured.path), measured.uri)
     run_card(
         Path(prepared.path),
         Path(generated.path),

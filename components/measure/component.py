@@ -18,6 +18,8 @@ def measure(
 ) -> str:
     """Compare the accepted texts with human ones.
 
+    Kubeflow keeps no output of a step that fails. So where a gate stops the run this one ends well, and `card` fails.
+
     Args:
         prepared: What `prepare` wrote.
         prepared_digest: Its digest, as Kubeflow's cache does not look into artifacts.
@@ -31,21 +33,22 @@ def measure(
     Returns:
         Digest of the measures.
     """
+    import logging
     import shutil
     from pathlib import Path
 
     from polydistill.files import digest, read_json
-    from polydistill.measure import run_measure
+    from polydistill.measure import GateError, run_measure
     from polydistill.params import MeasureParams, check_struct
 
     settings = check_struct(MeasureParams, params, "measure")
     try:
         run_measure(Path(prepared.path), Path(filtered.path), Path(measured.path), settings)
-    finally:  # a gate stops the run when all is written
-        if (page := Path(measured.path, "drift.html")).exists():
-            shutil.copyfile(page, drift.path)
-            for name, values in read_json(Path(measured.path, "diversity.json"))["measures"].items():
-                for side in ("synthetic", "human"):
-                    if values[side] is not None:
-                        metrics.log_metric(f"{name}_{side}", values[side])
+    except GateError as exc:  # all is written by then
+        logging.getLogger("polydistill").warning("`card` is going to fail, and the run with it: %s", exc)
+    shutil.copyfile(Path(measured.path, "drift.html"), drift.path)
+    for name, values in read_json(Path(measured.path, "diversity.json"))["measures"].items():
+        for side in ("synthetic", "human"):
+            if values[side] is not None:
+                metrics.log_metric(f"{name}_{side}", values[side])
     return digest(Path(measured.path))

@@ -20,6 +20,7 @@ from polydistill.files import new_folder, read_json, require_input, write_json
 from polydistill.measure import diversity, foreign, gates
 from polydistill.measure.diversity import OfRows, Side
 from polydistill.measure.drift import PERMUTATIONS, find_drift, vocabulary_test
+from polydistill.measure.gates import GateError
 from polydistill.measure.page import drift_page
 from polydistill.measure.sampling import CONFIDENCE, matched, sample
 from polydistill.measure.tokens import tokens
@@ -27,7 +28,7 @@ from polydistill.measure.twosample import pair_folds, similarities, tell_apart
 from polydistill.params import MeasureParams
 from polydistill.records import REJECTED, Record, read_records, read_rows, read_validation
 
-__all__ = ["run_measure"]
+__all__ = ["GateError", "require_gates", "run_measure"]
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +211,7 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
 
     Raises:
         DataError: If an input is missing or damaged, or both sides have no label in common.
-        PolydistillError: If a gate is not passed that is to stop the run.
+        GateError: If a gate is not passed that is to stop the run.
     """
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     accepted = read_records(require_input(filtered / "accepted.parquet", "filter"))
@@ -224,8 +225,7 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
     seeds = read_records(prepared / "seeds.parquet")
     if not human:
         human, compared_with = read_validation(prepared)[0], "seed"
-    task = facts["task"]
-    cell = f"{task['name']}/{facts['language']}"
+    task, cell = facts["task"], _cell_of(facts)
     if not {r.label for r in accepted} & {r.label for r in human}:
         raise DataError(f"{cell}: no label has both accepted and {compared_with} texts; there is nothing to compare")
     texts = Texts(
@@ -264,6 +264,27 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
         *(content["n"], *(_shown(pair[side]) for side in ("synthetic", "human")), compared_with, drift["verdict"]),
     )
     gates.enforce(cell, judged, measured)
+
+
+def require_gates(prepared: Path, measured: Path, place: str) -> None:
+    """Stop where `run_measure` did, by what it wrote: for an engine that keeps nothing of a step that fails.
+
+    Args:
+        prepared: The folder that `prepare` wrote.
+        measured: The folder that `run_measure` wrote.
+        place: Where a person finds that folder.
+
+    Raises:
+        DataError: If one of both lacks its file.
+        GateError: If a gate is not passed that is to stop the run.
+    """
+    judged = read_json(require_input(measured / "gates.json", "measure"))["gates"]
+    gates.require_passed(_cell_of(read_json(require_input(prepared / "prepare.json", "prepare"))), judged, place)
+
+
+def _cell_of(facts: Mapping[str, Any]) -> str:
+    """Return the cell of a prepare.json."""
+    return f"{facts['task']['name']}/{facts['language']}"
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,10 @@ COPIES = ("copied_seed",)
 OTHER_LANGUAGE = ("wrong_language", "wrong_script", "mixed_language")
 
 
+class GateError(PolydistillError):
+    """A gate that is to stop the run is not passed; all that was measured is written."""
+
+
 class Example(NamedTuple):
     """A text that speaks against passing a gate, and what is wrong with it."""
 
@@ -219,22 +223,34 @@ def enforce(cell: str, gates: Mapping[str, Mapping[str, Any]], measured: Path) -
     """Warn of each gate that is not passed or stops and could not be measured, and stop where one is to.
 
     Raises:
-        PolydistillError: If a gate that stops is not passed; the message tells of all of them.
+        GateError: If a gate that stops is not passed.
     """
     for name, gate in gates.items():
         if gate["action"] == "stop" and gate["passed"] is None:
             log.warning("gate %s stops nothing, since it could not be measured: it takes %s", name, NEEDS[name])
-    failed = {name: gate for name, gate in gates.items() if gate["passed"] is False}
-    for name, gate in failed.items():
-        if gate["action"] == "warn":
+        if gate["action"] == "warn" and gate["passed"] is False:
             log.warning("%s", explain(name, gate))
-    stopping = [explain(name, gate) for name, gate in failed.items() if gate["action"] == "stop"]
-    if stopping:
-        raise PolydistillError(
+    require_passed(cell, gates, str(measured))
+
+
+def require_passed(cell: str, gates: Mapping[str, Mapping[str, Any]], place: str) -> None:
+    """Stop where a gate that is to stop is not passed.
+
+    Args:
+        cell: task/language.
+        gates: What `judge` returned.
+        place: Where all that was measured is.
+
+    Raises:
+        GateError: If there is such a gate; the message tells of all of them.
+    """
+    failed = {name: gate for name, gate in gates.items() if gate["action"] == "stop" and gate["passed"] is False}
+    if failed:
+        raise GateError(
             "\n".join(
                 [
-                    f"{cell}: stopped by params.yaml:measure.gates; all that was measured is in {measured}",
-                    *stopping,
+                    f"{cell}: stopped by params.yaml:measure.gates; all that was measured is in {place}",
+                    *(explain(name, gate) for name, gate in failed.items()),
                     "mend the texts (params.yaml:generate and filter), or the gate: another limit, or `warn`",
                 ]
             )

@@ -70,7 +70,7 @@ def retrain(
     let_go = teacher_down(run=RUN, cluster=cluster)
     with dsl.ExitHandler(let_go):
         due = due_step(cluster=cluster, cells=cells, repository=repository, revision=revision)
-        with dsl.If(due.outputs["Output"] != "", name="any-due"):
+        with dsl.If(due.outputs["Output"] != ""):
             fetched = fetch_step(repository=repository, revision=revision, cells=cells, only=due.outputs["Output"])
             champions = champions_step(cluster=cluster, cells=cells, only=due.outputs["Output"])
             ready = teacher_up(run=RUN, cluster=cluster).after(fetched, champions)

@@ -19,7 +19,9 @@ def teacher_down(run: str, cluster: dict, status: dsl.PipelineTaskFinalStatus) -
     from polydistill.cluster.teacher import run_teacher_down
     from polydistill.params import ClusterParams, check_struct
 
-    logging.getLogger("polydistill").info("run %s: %s %s", run, status.state, status.error_message or "")
+    logging.getLogger("polydistill").info(
+        "run %s, as Kubeflow tells it: %s %s", run, status.state, status.error_message or ""
+    )
     teacher = check_struct(ClusterParams, cluster, "cluster").teacher
     if teacher:
         run_teacher_down(teacher, run)

@@ -502,6 +502,23 @@ def test_the_page_of_a_run_is_told_once(typed: Typed, server: KubeflowServer) ->
     assert typed("status", id)[1].count("/#/runs/details/") == 1
 
 
+@pytest.mark.parametrize(
+    ("state", "tasks", "is_told"),
+    [
+        pytest.param("SUCCEEDED", {}, True, id="ended"),
+        pytest.param("RUNNING", {}, False, id="not begun"),
+        pytest.param("SUCCEEDED", {"prepare": "SUCCEEDED"}, False, id="steps"),
+    ],
+)
+def test_a_run_that_ended_without_any_step_is_said(
+    typed: Typed, server: KubeflowServer, state: str, tasks: dict[str, str], is_told: bool
+) -> None:
+    typed("submit", "distill")
+    (id,) = server.runs
+    server.looks = [(state, tasks)]
+    assert ("Kubeflow names no step of this run; its page may\n" in typed("status", id)[1]) == is_told
+
+
 def test_an_unknown_run_is_said(typed: Typed) -> None:
     code, _, err = typed("status", "nosuch")
     assert code == 2 and "has no run nosuch; `polydistill pipeline status` lists the last ones" in err

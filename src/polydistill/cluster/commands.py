@@ -402,6 +402,8 @@ def _show(kubeflow: "Kubeflow", run: "Run") -> None:
     click.echo(f"run\tstate\ttook\tname\n{run.id}\t{run.state.lower()}\t{_took(run)}\t{run.name}")
     if run.tasks:
         click.echo("step\tstate\ttook")
+    elif run.has_ended:
+        click.echo("Kubeflow names no step of this run; its page may")
     for step, states, span in by_step(run.tasks):
         click.echo(f"{step}\t{states}\t{span}".rstrip())
     page = kubeflow.page_of(run.id)

@@ -6,6 +6,7 @@ README.md beside this file says how to compile it and how to run it.
 from kfp import dsl
 
 from components.ablate.component import ablate as ablate_step
+from components.assign.component import assign as assign_step
 from components.fetch.component import fetch as fetch_step
 from components.teacher_down.component import teacher_down
 from components.teacher_up.component import teacher_up
@@ -14,7 +15,9 @@ from pipelines.chain import RUN, cached, never_cached, score_cell
 
 @dsl.pipeline(name="score-variant", description="One variant of the settings in one cell.")
 def score_variant(
-    data: dsl.Input[dsl.Dataset],
+    repository: str,
+    commit: str,
+    digest: str,
     cell: str,
     variant: str,
     students: list,
@@ -29,11 +32,12 @@ def score_variant(
     """Return what `evaluate` writes of one variant in one cell.
 
     A pipeline of its own, since kfp's local runner takes the item of an outer loop, inside the loop over students, for
-    a student (kfp 2.17). The parameters are those of `distill`, and the name of the variant.
+    a student (kfp 2.17). The parameters are those of `distill`, what `fetch` found, and the name of the variant.
     """
     tasks = score_cell(
-        data=data,
-        data_digest=RUN,
+        repository=repository,
+        commit=commit,
+        digest=digest,
         cell=cell,
         students=students,
         teacher=teacher,
@@ -45,8 +49,8 @@ def score_variant(
         evaluate=evaluate,
         variant=variant,
     )
-    never_cached(tasks.prepared)  # the digest of its data is not at hand here
-    cached(tasks.generated, tasks.filtered, tasks.trained, tasks.evaluated)
+    cached(tasks.loaded, tasks.prepared, tasks.generated, tasks.filtered, tasks.trained)
+    never_cached(tasks.evaluated)  # Kubeflow (2.16) cannot read a list of artifacts of this run and of others
     return tasks.evaluated.outputs["evaluated"]
 
 
@@ -65,10 +69,13 @@ def ablate(repository: str, revision: str, cells: list, cluster: dict, runs: lis
     let_go = teacher_down(run=RUN, cluster=cluster)
     with dsl.ExitHandler(let_go):
         fetched = fetch_step(repository=repository, revision=revision, cells=cells, will_push=False)
+        assigned = assign_step(runs=runs, found=fetched.outputs["Output"])
         ready = teacher_up(run=RUN, cluster=cluster).after(fetched)
-        with dsl.ParallelFor(runs, parallelism=4) as run:  # `place` has the last word on how many
+        with dsl.ParallelFor(assigned.output, parallelism=4) as run:  # `place` has the last word on how many
             scored = score_variant(
-                data=fetched.outputs["data"],
+                repository=repository,
+                commit=run.commit,
+                digest=run.digest,
                 cell=run.cell,
                 variant=run.variant,
                 students=run.students,
@@ -81,4 +88,4 @@ def ablate(repository: str, revision: str, cells: list, cluster: dict, runs: lis
                 evaluate=run.evaluate,
             ).after(ready)
         ablated = ablate_step(evaluated=dsl.Collected(scored.output))
-    never_cached(let_go, fetched, ready, ablated)
+    never_cached(let_go, fetched, assigned, ready, ablated)

@@ -11,6 +11,7 @@ from components.deploy.component import deploy as deploy_step
 from components.evaluate.component import evaluate as evaluate_step
 from components.filter.component import filter as filter_step
 from components.generate.component import generate as generate_step
+from components.load.component import load as load_step
 from components.measure.component import measure as measure_step
 from components.monitor.component import monitor as monitor_step
 from components.package.component import package as package_step
@@ -46,6 +47,7 @@ class Settings(NamedTuple):
 class Scored(NamedTuple):
     """The tasks of a cell up to `evaluate`."""
 
+    loaded: dsl.PipelineTask
     prepared: dsl.PipelineTask
     generated: dsl.PipelineTask
     filtered: dsl.PipelineTask
@@ -55,8 +57,9 @@ class Scored(NamedTuple):
 
 def score_cell(
     *,
-    data: Any,
-    data_digest: Any,
+    repository: Any,
+    commit: Any,
+    digest: Any,
     cell: Any,
     students: Any,
     teacher: Any,
@@ -70,12 +73,14 @@ def score_cell(
 ) -> Scored:
     """Add the tasks of one cell to the pipeline that is being made.
 
-    Kubeflow's cache knows an artifact by its name, not by its content, so that changed texts would be taken for the old
-    ones. Hence each task is given the digests of what it reads, as parameters, by which the cache goes.
+    Kubeflow's cache goes by parameters, the image, and for artifacts by which task of which run made them, not by what
+    is in them. So the first task takes parameters alone, which stay the same until the texts change. Each other is
+    given the digests of what it reads too: a changed text is never a hit, however Kubeflow tells artifacts apart.
 
     Args:
-        data: What `fetch` wrote.
-        data_digest: That of the cell in it.
+        repository: Where the data are.
+        commit: The last that changed the data of the cell.
+        digest: That of its data.
         cell: Name of the cell; it may be an item of a loop.
         students: Parameters of the pipeline, as are those that follow: sections of params.yaml, each by its name.
         teacher: See above.
@@ -87,7 +92,9 @@ def score_cell(
         evaluate: See above.
         variant: Name of the settings, where several are compared.
     """
-    prepared = prepare_step(data=data, data_digest=data_digest, cell=cell, params=prepare)
+    loaded = load_step(repository=repository, cell=cell, commit=commit, digest=digest)
+    data = loaded.outputs["data"]
+    prepared = prepare_step(data=data, data_digest=loaded.outputs["Output"], cell=cell, params=prepare)
     splits, of_splits = prepared.outputs["prepared"], prepared.outputs["Output"]
     generated = generate_step(
         data=data,
@@ -132,7 +139,7 @@ def score_cell(
         budget=budget,
         variant=variant,
     )
-    return Scored(prepared, generated, filtered, trained, evaluated)
+    return Scored(loaded, prepared, generated, filtered, trained, evaluated)
 
 
 def distil_cells(
@@ -149,14 +156,15 @@ def distil_cells(
         fetched: The data, and the cells with their digests.
         champions: What is served now.
         ready: The teacher can be asked after this task.
-        repository: Where the outputs are committed, with a branch a run.
+        repository: Where the data are, and the outputs are committed, with a branch a run.
         settings: Sections of params.yaml.
     """
     data, cluster = fetched.outputs["data"], settings.cluster
     with dsl.ParallelFor(fetched.outputs["Output"], parallelism=4) as item:  # `place` has the last word on how many
-        prepared, generated, filtered, trained, evaluated = score_cell(
-            data=data,
-            data_digest=item.digest,
+        loaded, prepared, generated, filtered, trained, evaluated = score_cell(
+            repository=repository,
+            commit=item.commit,
+            digest=item.digest,
             cell=item.cell,
             students=settings.students,
             teacher=settings.teacher,
@@ -251,7 +259,7 @@ def distil_cells(
     deployed = deploy_step(
         run=RUN, cluster=cluster, promoted=promoted.outputs["promoted"], challenged=dsl.Collected(of_cell)
     )
-    cached(prepared, generated, filtered, trained, evaluated, measured, selected)
+    cached(loaded, prepared, generated, filtered, trained, evaluated, measured, selected)
     never_cached(card, challenged, bundled, report, packaged, served, monitored, snapshot, promoted, deployed)
 
 

@@ -25,7 +25,7 @@ def evaluate(
     """Score students and teacher on the test set.
 
     Args:
-        data: What `fetch` wrote; read only for the recording of a recorded teacher.
+        data: What `load` wrote; read only for the recording of a recorded teacher.
         cell: The cell, task/language.
         prepared: What `prepare` wrote.
         prepared_digest: Its digest, as Kubeflow's cache does not look into artifacts.

@@ -25,7 +25,7 @@ def fetch(
         will_push: Whether `snapshot` follows: then the right to push, and to write to DVC's remote, is tried first.
 
     Returns:
-        For each cell, in order, {"cell", "digest"}.
+        For each cell, in order, {"cell", "commit", "digest"}: when it changed last, and what it is.
     """
     from pathlib import Path
 

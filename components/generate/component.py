@@ -21,7 +21,7 @@ def generate(
     """Have the teacher write the texts of a cell, and its verdicts on them.
 
     Args:
-        data: What `fetch` wrote; read only for the recording of a recorded teacher.
+        data: What `load` wrote; read only for the recording of a recorded teacher.
         cell: The cell, task/language.
         prepared: What `prepare` wrote.
         prepared_digest: Its digest, as Kubeflow's cache does not look into artifacts.

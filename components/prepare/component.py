@@ -18,7 +18,7 @@ def prepare(
     """Check the inputs of a cell and write its clean splits.
 
     Args:
-        data: What `fetch` wrote.
+        data: What `load` wrote.
         data_digest: That of the cell in it, as Kubeflow's cache does not look into artifacts.
         cell: The cell, task/language.
         params: Section `prepare` of params.yaml.

@@ -21,7 +21,7 @@ def train(
     """Train one kind of student over sizes and runs.
 
     Args:
-        data: What `fetch` wrote; read only for the recording of a recorded LLM that a student asks.
+        data: What `load` wrote; read only for the recording of a recorded LLM that a student asks.
         prepared: What `prepare` wrote.
         prepared_digest: Its digest, as Kubeflow's cache does not look into artifacts.
         filtered: What `filter` wrote.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from git_server import READER, TOKEN, USER, GitServer, bare, commit_all, git, git_server
-from polydistill.cluster.fetch import run_fetch
+from polydistill.cluster.fetch import run_fetch, run_load
 from polydistill.cluster.git import parse_address
 from polydistill.errors import DataError, ParamsError, PolydistillError
 from polydistill.files import digest, read_json
@@ -99,7 +99,7 @@ def test_the_cells_are_those_of_the_revision(workspace: Path, tmp_path: Path) ->
     for revision in ("main", "v1", first, first[:10], ""):
         (row,) = run_fetch(repository, revision, ["clinic/sl"], tmp_path / "data")
         facts = read_json(tmp_path / "data/fetch.json")
-        assert row == {"cell": "clinic/sl", "digest": facts["cells"]["clinic/sl"]}
+        assert row == {"cell": "clinic/sl", "commit": facts["commit"], "digest": facts["cells"]["clinic/sl"]}
         seeds = (tmp_path / "data/clinic/sl/seeds.csv").read_text("utf-8")
         got[revision] = (facts["commit"], "Zdravo" in seeds, row["digest"])
         assert facts["committed_at"] == "2026-03-01T12:00:00+00:00"
@@ -152,6 +152,93 @@ def test_nothing_is_read_of_other_cells(workspace: Path, tmp_path: Path, s3: S3,
     run_fetch(repository, "main", ["clinic/sl"], tmp_path / "data")
     with pytest.raises(DataError, match=r"^cannot read data/clinic/sw from DVC's .* does not hold all of that"):
         run_fetch(repository, "main", ["clinic/sw"], tmp_path / "data")
+
+
+def found(repository: str, workspace: Path, cell: str = "clinic/sl") -> dict[str, str]:
+    """Return what `run_fetch` finds of a cell."""
+    (row,) = run_fetch(repository, "main", [cell], workspace.parent / "found")
+    return row
+
+
+def load(repository: str, row: dict[str, str], data: Path) -> str:
+    return run_load(repository, row["cell"], row["commit"], row["digest"], data)
+
+
+def test_what_else_is_committed_changes_nothing_of_what_is_found_of_a_cell(workspace: Path, store_url: str) -> None:
+    use_dvc(workspace, store_url, "data/clinic/sl")
+    before = found(str(workspace), workspace)
+    assert before["commit"] == git(workspace, "rev-parse", "HEAD")
+    for file in ("params.yaml", "data/clinic/sw/seeds.csv", "dvc.lock"):
+        (workspace / file).write_text("text,label\nJambo,greeting\n" if file.endswith("csv") else "{}\n", "utf-8")
+        commit_all(workspace, file)
+    assert found(str(workspace), workspace) == before
+    assert found(str(workspace), workspace, "clinic/sw")["commit"] == git(workspace, "rev-parse", "HEAD~1")
+
+
+@pytest.mark.parametrize(
+    "file", ["data/clinic/sl/seeds.csv", "data/clinic/sl/notes.txt", "data/clinic/task.yaml", ".dvc/config"]
+)
+def test_the_commit_of_a_cell_is_the_last_that_changed_what_is_read_of_it(workspace: Path, file: str) -> None:
+    (workspace / file).parent.mkdir(exist_ok=True)
+    with (workspace / file).open("a", encoding="utf-8") as changed:
+        changed.write("\n")
+    commit = commit_all(workspace, file)
+    (workspace / "params.yaml").touch()
+    commit_all(workspace, "another")
+    assert found(str(workspace), workspace)["commit"] == commit
+
+
+def test_the_commit_of_a_cell_after_a_merge_is_one_that_has_the_merged_texts(workspace: Path, tmp_path: Path) -> None:
+    git(workspace, "checkout", "--quiet", "-b", "more")
+    (workspace / "data/clinic/sl/human.csv").write_text("text,label\nHvala,thanks\n", "utf-8")
+    commit_all(workspace, "human texts")
+    git(workspace, "checkout", "--quiet", "main")
+    (workspace / "data/clinic/sl/seeds.csv").write_text("text,label\nZdravo,greeting\n", "utf-8")
+    commit_all(workspace, "seeds")
+    git(workspace, "merge", "--quiet", "--no-edit", "more")
+    row = found(str(workspace), workspace)
+    assert load(str(workspace), row, tmp_path / "data") == row["digest"]
+    assert without_facts(tmp_path / "data") == cell_files(workspace, "clinic/sl")
+
+
+@pytest.mark.parametrize("revision", ["main", ""])
+def test_the_data_of_a_cell_are_loaded_as_they_were_found_though_the_branch_went_on(
+    workspace: Path, tmp_path: Path, store_url: str, revision: str
+) -> None:
+    wanted = cell_files(workspace, "clinic/sl")
+    if revision:
+        use_dvc(workspace, store_url, "data/clinic/sl")
+    rows = run_fetch(str(workspace), revision, ["clinic/sw", "clinic/sl"], tmp_path / "fetched")
+    if revision:
+        git(workspace, "rm", "--quiet", "data/clinic/sl.dvc")
+        commit_all(workspace, "later")
+    assert load(str(workspace), rows[1], tmp_path / "data") == rows[1]["digest"]
+    assert without_facts(tmp_path / "data") == wanted
+    assert read_json(tmp_path / "data/fetch.json")["cells"] == {"clinic/sl": rows[1]["digest"]}
+
+
+def test_data_that_changed_meanwhile_are_not_loaded(workspace: Path, tmp_path: Path) -> None:
+    (row,) = run_fetch(str(workspace), "", ["clinic/sl"], tmp_path / "fetched")
+    (workspace / "data/clinic/sl/seeds.csv").write_text("text,label\nZdravo,greeting\n", "utf-8")
+    with pytest.raises(DataError, match=r"^data/clinic/sl of .* as it lies there is not what `fetch` found: .*again$"):
+        load(str(workspace), row, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_a_stage_of_dvc_made_is_loaded_at_the_commit_of_the_run(
+    workspace: Path, tmp_path: Path, store_url: str
+) -> None:
+    git(workspace, "rm", "--quiet", "-r", "--cached", "data/clinic/sl")
+    dvc(workspace, "init", "--quiet")
+    dvc(workspace, "remote", "add", "--quiet", "--default", "storage", store_url)
+    dvc(workspace, "stage", "add", "--quiet", "--run", "--name", "split", "--outs-persist", "data/clinic/sl", "true")
+    dvc(workspace, "push", "--quiet")
+    commit_all(workspace, "made")
+    (workspace / "params.yaml").touch()
+    commit = commit_all(workspace, "another")
+    row = found(str(workspace), workspace)
+    assert row["commit"] == commit
+    assert load(str(workspace), row, tmp_path / "data") == row["digest"]
 
 
 def test_a_second_call_writes_the_same_bytes(workspace: Path, tmp_path: Path) -> None:

@@ -257,8 +257,8 @@ def test_who_reads_the_store_and_the_repository_has_their_keys() -> None:
         }
         for secret in ("polydistill-storage", "polydistill-git")
     }
-    assert having["polydistill-storage"] == {"champions", "challenge", "due", "fetch", "promote", "snapshot"}
-    assert having["polydistill-git"] == {"due", "fetch", "snapshot"}
+    assert having["polydistill-storage"] == {*("champions", "challenge", "due", "fetch", "load", "promote", "snapshot")}
+    assert having["polydistill-git"] == {"due", "fetch", "load", "snapshot"}
 
 
 def test_the_teachers_key_has_the_name_that_params_yaml_gives_it() -> None:

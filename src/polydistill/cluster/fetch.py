@@ -12,10 +12,10 @@ from typing import Any
 from dvc.api import DVCFileSystem
 from dvc.repo import Repo
 
-from polydistill.cluster.git import Checkout, check_push, checked_out, parse_address
+from polydistill.cluster.git import Checkout, check_push, checked_out, git, parse_address
 from polydistill.cluster.remote import default_remote, dvc_root, explain_remote
 from polydistill.errors import DataError, ParamsError, PolydistillError
-from polydistill.files import digest, explained, new_folder, write_json
+from polydistill.files import digest, explained, new_folder, remove_folder, write_json
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,15 @@ def run_fetch(
             where it will push.
 
     Returns:
-        For each cell, in order, {"cell", "digest"}: the digest is that of all that the steps read of it.
+        For each cell, in order, {"cell", "commit", "digest"}: the last commit up to the revision that changed what is
+        read of it, "" where it is of none; and the digest of all that the steps read of it.
 
     Raises:
         ParamsError: If there is no such revision or cell; the message names those that there are.
         PolydistillError: If the repository or DVC's remote cannot be read, or does not take what is to be kept.
     """
     address = parse_address(repository)
+    commits = dict.fromkeys(cells, "")
     with new_folder(data) as folder:
         facts: dict[str, Any] = {
             "schema_version": 1,
@@ -69,11 +71,42 @@ def run_fetch(
                     check_push(address, checkout.root)
                     _check_write(checkout)
                 facts |= {"commit": checkout.commit, "committed_at": checkout.committed_at.isoformat()}
-                _read_cells(checkout, cells, folder)
+                commits = _read_cells(checkout, cells, folder)
         facts["cells"] = {cell: cell_digest(folder, cell) for cell in cells}
         write_json(folder / "fetch.json", facts)
     log.info("%s at %s: %s", address, facts["commit"] or "no commit, as it lies there", ", ".join(cells))
-    return [{"cell": cell, "digest": of_cell} for cell, of_cell in facts["cells"].items()]
+    return [{"cell": cell, "commit": commits[cell], "digest": of_cell} for cell, of_cell in facts["cells"].items()]
+
+
+def run_load(repository: str, cell: str, commit: str, wanted: str, data: Path) -> str:
+    """Write the inputs of a cell as `run_fetch` found them.
+
+    All that it goes by, and so all that it writes, stays the same until what is read of the cell changes, whatever else
+    is committed: Kubeflow's cache knows an artifact by the task that made it, so that what all steps of a cell start
+    from must come from a task that is in the cache as long as the texts are the same.
+
+    Args:
+        repository: As of `run_fetch`.
+        cell: The cell, task/language.
+        commit: The last that changed what is read of it, as `run_fetch` returns it.
+        wanted: The digest, as `run_fetch` returns it.
+        data: Folder to write, as `run_fetch` does, of this cell alone.
+
+    Returns:
+        The digest.
+
+    Raises:
+        DataError: If it is another.
+        ParamsError: As of `run_fetch`; so is PolydistillError.
+    """
+    (row,) = run_fetch(repository, commit, [cell], data)
+    if row["digest"] != wanted:
+        remove_folder(data)
+        where = f"at {commit[:12]}, which changed it last," if commit else "as it lies there"
+        raise DataError(
+            f"data/{cell} of {repository} {where} is not what `fetch` found: it was changed meanwhile; submit again"
+        )
+    return wanted
 
 
 def cell_digest(data: Path, cell: str) -> str:
@@ -126,8 +159,8 @@ def _opened(checkout: Checkout) -> Iterator[tuple[Repo, Path]]:
             yield repo, Path(scratch)
 
 
-def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
-    """Read the cells through DVC, which gives what git has too."""
+def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> dict[str, str]:
+    """Read the cells through DVC, which gives what git has too; return the commit that last changed each."""
     inputs = f"/{(checkout.workspace / 'data').relative_to(_dvc_folder(checkout)).as_posix()}"
     what = "list the cells of"
     try:
@@ -141,10 +174,31 @@ def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
                 files.get_file(f"{inputs}/{task}/task.yaml", str(data / task / "task.yaml"))
                 files.get(f"{inputs}/{cell}", str(data / cell), recursive=True)
                 (data / cell / ".gitignore").unlink(missing_ok=True)  # of `dvc add`
+            made = [Path(out.fs_path) for out in repo.index.outs if not out.stage.is_data_source]
     except PolydistillError:
         raise
     except Exception as exc:  # each kind of storage has its own
         raise explain_remote("\n".join(_told(exc)), default_remote(checkout), what) from exc
+    return {cell: _last_change(checkout, cell, made) for cell in cells}
+
+
+def _last_change(checkout: Checkout, cell: str, made: Sequence[Path]) -> str:
+    """Return the last commit that changed what is read of a cell: at it, all of that is what it is at the checkout's.
+
+    Args:
+        checkout: The repository.
+        cell: The cell.
+        made: Outputs of stages of dvc.yaml. What a stage made changes with dvc.lock, which changes with much else.
+    """
+    inputs = checkout.workspace / "data"
+    folder, task = inputs / cell, (inputs / cell).parent / "task.yaml"
+    if any(out in (folder, *folder.parents, task) or folder in out.parents for out in made):
+        return checkout.commit
+    by_dvc = [path.with_name(f"{path.name}.dvc") for path in (folder, folder.parent, inputs, task)]
+    of_dvc = [_dvc_folder(checkout) / name for name in (".dvc/config", ".dvcignore")]
+    paths = [str(path.relative_to(checkout.root)) for path in (folder, task, *by_dvc, *of_dvc)]
+    log = ["--literal-pathspecs", "log", "--max-count=1", "--format=%H", checkout.commit, "--", *paths]
+    return git(log, checkout.address, checkout.root) or checkout.commit
 
 
 def _dvc_folder(checkout: Checkout) -> Path:

@@ -31,8 +31,8 @@ MODELS, SCRATCH = "/models", "/scratch"
 """Where the volumes are mounted."""
 
 _STORAGE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
-_READS_STORE = {"champions", "challenge", "due", "fetch", "promote", "snapshot"}
-_READS_GIT = {"due", "fetch", "snapshot"}
+_READS_STORE = {"champions", "challenge", "due", "fetch", "load", "promote", "snapshot"}
+_READS_GIT = {"due", "fetch", "load", "snapshot"}
 _ASKS_TEACHER = {"generate", "train", "evaluate"}
 _LOADS_WINNERS = {"select", "challenge", "package", "serve", "promote"}
 

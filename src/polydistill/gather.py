@@ -32,6 +32,6 @@ def gathered(folders: Iterable[Path], facts: str) -> Iterator[Path]:
 
 
 def cell_name(facts: dict[str, Any]) -> str:
-    """Return the cell, task/language, that a winner.json or a card.json is of."""
+    """Return the cell, task/language, that a winner.json, a card.json or a prepare.json is of."""
     task = facts["task"]
     return f"{task if isinstance(task, str) else task['name']}/{facts['language']}"

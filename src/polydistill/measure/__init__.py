@@ -17,6 +17,7 @@ import numpy as np
 from polydistill.embedding import embed
 from polydistill.errors import DataError
 from polydistill.files import new_folder, read_json, require_input, write_json
+from polydistill.gather import cell_name
 from polydistill.measure import diversity, foreign, gates
 from polydistill.measure.diversity import OfRows, Side
 from polydistill.measure.drift import PERMUTATIONS, find_drift, vocabulary_test
@@ -225,7 +226,7 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
     seeds = read_records(prepared / "seeds.parquet")
     if not human:
         human, compared_with = read_validation(prepared)[0], "seed"
-    task, cell = facts["task"], _cell_of(facts)
+    task, cell = facts["task"], cell_name(facts)
     if not {r.label for r in accepted} & {r.label for r in human}:
         raise DataError(f"{cell}: no label has both accepted and {compared_with} texts; there is nothing to compare")
     texts = Texts(
@@ -279,12 +280,7 @@ def require_gates(prepared: Path, measured: Path, place: str) -> None:
         GateError: If a gate is not passed that is to stop the run.
     """
     judged = read_json(require_input(measured / "gates.json", "measure"))["gates"]
-    gates.require_passed(_cell_of(read_json(require_input(prepared / "prepare.json", "prepare"))), judged, place)
-
-
-def _cell_of(facts: Mapping[str, Any]) -> str:
-    """Return the cell of a prepare.json."""
-    return f"{facts['task']['name']}/{facts['language']}"
+    gates.require_passed(cell_name(read_json(require_input(prepared / "prepare.json", "prepare"))), judged, place)
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ README.md beside this file says how to compile it and how to run it.
 from kfp import dsl
 
 from components.ablate.component import ablate as ablate_step
-from components.assign.component import assign as assign_step
 from components.fetch.component import fetch as fetch_step
+from components.locate.component import locate as locate_step
 from components.teacher_down.component import teacher_down
 from components.teacher_up.component import teacher_up
 from pipelines.chain import RUN, cached, never_cached, score_cell
@@ -16,8 +16,7 @@ from pipelines.chain import RUN, cached, never_cached, score_cell
 @dsl.pipeline(name="score-variant", description="One variant of the settings in one cell.")
 def score_variant(
     repository: str,
-    commit: str,
-    digest: str,
+    data: dsl.Input[dsl.Dataset],
     cell: str,
     variant: str,
     students: list,
@@ -32,12 +31,13 @@ def score_variant(
     """Return what `evaluate` writes of one variant in one cell.
 
     A pipeline of its own, since kfp's local runner takes the item of an outer loop, inside the loop over students, for
-    a student (kfp 2.17). The parameters are those of `distill`, what `fetch` found, and the name of the variant.
+    a student (kfp 2.17). The parameters are those of `distill`, what `fetch` wrote, and the name of the variant.
     """
+    located = locate_step(data=data, cell=cell)
     tasks = score_cell(
         repository=repository,
-        commit=commit,
-        digest=digest,
+        commit=located.outputs["commit"],
+        digest=located.outputs["digest"],
         cell=cell,
         students=students,
         teacher=teacher,
@@ -50,6 +50,7 @@ def score_variant(
         variant=variant,
     )
     cached(tasks.loaded, tasks.prepared, tasks.generated, tasks.filtered, tasks.trained)
+    never_cached(located)
     never_cached(tasks.evaluated)  # Kubeflow (2.16) cannot read a list of artifacts of this run and of others
     return tasks.evaluated.outputs["evaluated"]
 
@@ -69,13 +70,11 @@ def ablate(repository: str, revision: str, cells: list, cluster: dict, runs: lis
     let_go = teacher_down(run=RUN, cluster=cluster)
     with dsl.ExitHandler(let_go):
         fetched = fetch_step(repository=repository, revision=revision, cells=cells, will_push=False)
-        assigned = assign_step(runs=runs, found=fetched.outputs["Output"])
         ready = teacher_up(run=RUN, cluster=cluster).after(fetched)
-        with dsl.ParallelFor(assigned.output, parallelism=4) as run:  # `place` has the last word on how many
+        with dsl.ParallelFor(runs, parallelism=4) as run:  # `place` has the last word on how many
             scored = score_variant(
                 repository=repository,
-                commit=run.commit,
-                digest=run.digest,
+                data=fetched.outputs["data"],
                 cell=run.cell,
                 variant=run.variant,
                 students=run.students,
@@ -88,4 +87,4 @@ def ablate(repository: str, revision: str, cells: list, cluster: dict, runs: lis
                 evaluate=run.evaluate,
             ).after(ready)
         ablated = ablate_step(evaluated=dsl.Collected(scored.output))
-    never_cached(let_go, fetched, assigned, ready, ablated)
+    never_cached(let_go, fetched, ready, ablated)

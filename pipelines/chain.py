@@ -153,7 +153,7 @@ def distil_cells(
     """Add the tasks that turn the data of some cells into a bento that is served.
 
     Args:
-        fetched: The data, and the cells with their digests.
+        fetched: The data, and the cells with their digests and when they changed.
         champions: What is served now.
         ready: The teacher can be asked after this task.
         repository: Where the data are, and the outputs are committed, with a branch a run.

@@ -21,16 +21,20 @@ TASK = "name: clinic\nlanguages: [sl, sw]\n"
 SEEDS = {"sl": "text,label\nDober dan,greeting\n", "sw": "text,label\nHabari,greeting\n"}
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """A checkout with two cells, all of it in git."""
-    root = tmp_path / "workspace"
+def write_cells(root: Path) -> None:
     for language, seeds in SEEDS.items():
         folder = root / "data" / "clinic" / language
         folder.mkdir(parents=True)
         (folder / "seeds.csv").write_text(seeds, "utf-8")
         (folder / "test.csv").write_text("text,label\n" + f"test {language},greeting\n", "utf-8")
     (root / "data" / "clinic" / "task.yaml").write_text(TASK, "utf-8")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """A checkout with two cells, all of it in git."""
+    root = tmp_path / "workspace"
+    write_cells(root)
     git(root, "init", "--quiet")
     commit_all(root)
     return root
@@ -176,16 +180,89 @@ def test_what_else_is_committed_changes_nothing_of_what_is_found_of_a_cell(works
 
 
 @pytest.mark.parametrize(
-    "file", ["data/clinic/sl/seeds.csv", "data/clinic/sl/notes.txt", "data/clinic/task.yaml", ".dvc/config"]
+    "file",
+    ["data/clinic/sl/seeds.csv", "data/clinic/sl/notes.txt", "data/clinic/task.yaml", ".dvc/config"],
 )
-def test_the_commit_of_a_cell_is_the_last_that_changed_what_is_read_of_it(workspace: Path, file: str) -> None:
-    (workspace / file).parent.mkdir(exist_ok=True)
+def test_the_commit_of_a_cell_is_the_last_that_changed_what_is_read_of_it(
+    workspace: Path, file: str, tmp_path: Path
+) -> None:
+    dvc(workspace, "init", "--quiet")
+    commit_all(workspace, "init")
     with (workspace / file).open("a", encoding="utf-8") as changed:
         changed.write("\n")
     commit = commit_all(workspace, file)
     (workspace / "params.yaml").touch()
     commit_all(workspace, "another")
-    assert found(str(workspace), workspace)["commit"] == commit
+    row = found(str(workspace), workspace)
+    assert row["commit"] == commit
+    assert load(str(workspace), row, tmp_path / "data") == row["digest"]
+
+
+@pytest.mark.parametrize("tracked", ["data", "data/clinic", "data/clinic/sl", "data/clinic/task.yaml"])
+@pytest.mark.parametrize("folder", ["", "texts"])
+def test_the_commit_of_a_cell_that_dvc_keeps_is_that_of_its_dvc_file(
+    tmp_path: Path, store_url: str, tracked: str, folder: str
+) -> None:
+    top = tmp_path / "top"
+    write_cells(top / folder)
+    git(top, "init", "--quiet")
+    commit_all(top)
+    use_dvc(top, store_url, str(Path(folder, tracked)))
+    changed = top / folder / ("data/clinic/task.yaml" if tracked.endswith("yaml") else "data/clinic/sl/seeds.csv")
+    changed.write_text(changed.read_text("utf-8") + "\n", "utf-8")
+    dvc(top, "add", "--quiet", str(Path(folder, tracked)))
+    dvc(top, "push", "--quiet")
+    kept = commit_all(top, "changed")
+    (top / "params.yaml").touch()
+    commit_all(top, "another")
+    row = found(f"{top}#{folder}" if folder else str(top), top)
+    assert row["commit"] == kept
+    assert load(f"{top}#{folder}" if folder else str(top), row, tmp_path / "data") == row["digest"]
+
+
+def test_a_cell_that_could_not_be_read_at_its_commit_is_loaded_at_that_of_the_run(
+    workspace: Path, tmp_path: Path
+) -> None:
+    (workspace / "dvc.yaml").write_text("stages: [", "utf-8")
+    (workspace / "data/clinic/sl/test.csv").write_text("text,label\nJutri,greeting\n", "utf-8")
+    commit_all(workspace, "broken")
+    with pytest.raises(DataError, match=r"^cannot list the cells: .*dvc\.yaml"):
+        found(str(workspace), workspace)
+    (workspace / "dvc.yaml").write_text("stages: {}\n", "utf-8")
+    commit = commit_all(workspace, "mended")
+    row = found(str(workspace), workspace)
+    assert row["commit"] == commit
+    assert load(str(workspace), row, tmp_path / "data") == row["digest"]
+
+
+def test_a_cell_that_links_to_what_changed_is_loaded_at_the_commit_of_the_run(workspace: Path, tmp_path: Path) -> None:
+    seeds = workspace / "data/clinic/sl/seeds.csv"
+    seeds.rename(workspace / "seeds.csv")
+    seeds.symlink_to("../../../seeds.csv")
+    commit_all(workspace, "a link")
+    (workspace / "seeds.csv").write_text("text,label\nZdravo,greeting\n", "utf-8")
+    commit = commit_all(workspace, "other seeds")
+    row = found(str(workspace), workspace)
+    assert row["commit"] == commit
+    assert load(str(workspace), row, tmp_path / "data") == row["digest"]
+
+
+def test_a_cell_that_a_stage_of_dvc_makes_is_loaded_at_the_commit_of_the_run(
+    workspace: Path, tmp_path: Path, store_url: str
+) -> None:
+    git(workspace, "rm", "--quiet", "-r", "--cached", "data/clinic/sl")
+    dvc(workspace, "init", "--quiet")
+    dvc(workspace, "remote", "add", "--quiet", "--default", "storage", store_url)
+    dvc(workspace, "stage", "add", "--quiet", "--run", "--name", "split", "--outs-persist", "data/clinic/sl", "true")
+    dvc(workspace, "push", "--quiet")
+    commit_all(workspace, "made")
+    (workspace / "data/clinic/sl/seeds.csv").write_text("text,label\nZdravo,greeting\n", "utf-8")
+    dvc(workspace, "commit", "--quiet", "--force")
+    dvc(workspace, "push", "--quiet")
+    commit = commit_all(workspace, "made anew")
+    row = found(str(workspace), workspace)
+    assert row["commit"] == commit
+    assert load(str(workspace), row, tmp_path / "data") == row["digest"]
 
 
 def test_the_commit_of_a_cell_after_a_merge_is_one_that_has_the_merged_texts(workspace: Path, tmp_path: Path) -> None:
@@ -220,25 +297,12 @@ def test_the_data_of_a_cell_are_loaded_as_they_were_found_though_the_branch_went
 def test_data_that_changed_meanwhile_are_not_loaded(workspace: Path, tmp_path: Path) -> None:
     (row,) = run_fetch(str(workspace), "", ["clinic/sl"], tmp_path / "fetched")
     (workspace / "data/clinic/sl/seeds.csv").write_text("text,label\nZdravo,greeting\n", "utf-8")
-    with pytest.raises(DataError, match=r"^data/clinic/sl of .* as it lies there is not what `fetch` found: .*again$"):
+    with pytest.raises(
+        DataError,
+        match=r"^data/clinic/sl of .* as it lies there is not what `fetch` found: .*again$",
+    ):
         load(str(workspace), row, tmp_path / "data")
     assert not (tmp_path / "data").exists()
-
-
-def test_what_a_stage_of_dvc_made_is_loaded_at_the_commit_of_the_run(
-    workspace: Path, tmp_path: Path, store_url: str
-) -> None:
-    git(workspace, "rm", "--quiet", "-r", "--cached", "data/clinic/sl")
-    dvc(workspace, "init", "--quiet")
-    dvc(workspace, "remote", "add", "--quiet", "--default", "storage", store_url)
-    dvc(workspace, "stage", "add", "--quiet", "--run", "--name", "split", "--outs-persist", "data/clinic/sl", "true")
-    dvc(workspace, "push", "--quiet")
-    commit_all(workspace, "made")
-    (workspace / "params.yaml").touch()
-    commit = commit_all(workspace, "another")
-    row = found(str(workspace), workspace)
-    assert row["commit"] == commit
-    assert load(str(workspace), row, tmp_path / "data") == row["digest"]
 
 
 def test_a_second_call_writes_the_same_bytes(workspace: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ ON_A_CLUSTER = {
     *("teacher_up", "teacher_down", "fetch", "load", "champions", "due"),
     *("challenge", "bundle", "snapshot", "promote", "deploy"),
 }
-OF_ABLATE = {"ablate", "assign"}
+OF_ABLATE = {"ablate", "locate"}
 OTHER_COMMANDS = {"ablate", "pipeline", "rejected", "show", "init", "import-paper", "facets"}
 
 

@@ -4,8 +4,9 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,7 +16,7 @@ from dvc.repo import Repo
 from polydistill.cluster.git import Checkout, check_push, checked_out, git, parse_address
 from polydistill.cluster.remote import default_remote, dvc_root, explain_remote
 from polydistill.errors import DataError, ParamsError, PolydistillError
-from polydistill.files import digest, explained, new_folder, remove_folder, write_json
+from polydistill.files import digest, explained, new_folder, read_json, remove_folder, require_input, write_json
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +41,19 @@ def run_fetch(
             lie there, which are of no commit.
         cells: task/language each.
         data: Folder to write: a folder a task as in data/ of the workspace, and fetch.json, which says what it is:
-            repository, commit and its time, and a digest of each cell.
+            repository, commit and its time, and of each cell a digest and the commit that changed it last.
         will_push: Whether `run_snapshot` follows: then the right to push, and to write to DVC's remote, is tried first,
             where it will push.
 
     Returns:
-        For each cell, in order, {"cell", "commit", "digest"}: the last commit up to the revision that changed what is
-        read of it, "" where it is of none; and the digest of all that the steps read of it.
+        For each cell, in order, {"cell", "commit", "digest"}: the last commit up to the revision that changed it, ""
+        where it is of none; and the digest of all that the steps read of it.
 
     Raises:
         ParamsError: If there is no such revision or cell; the message names those that there are.
         PolydistillError: If the repository or DVC's remote cannot be read, or does not take what is to be kept.
     """
     address = parse_address(repository)
-    commits = dict.fromkeys(cells, "")
     with new_folder(data) as folder:
         facts: dict[str, Any] = {
             "schema_version": 1,
@@ -65,20 +65,34 @@ def run_fetch(
         }
         if address.local and not revision:
             _copy_cells(address.local / address.folder, cells, folder, str(address))
+            digests, commits = _digests(folder, cells), dict.fromkeys(cells, "")
         else:
             with checked_out(address, revision) as checkout:
                 if will_push and default_remote(checkout):  # without a remote nothing is kept
                     check_push(address, checkout.root)
                     _check_write(checkout)
                 facts |= {"commit": checkout.commit, "committed_at": checkout.committed_at.isoformat()}
-                commits = _read_cells(checkout, cells, folder)
-        facts["cells"] = {cell: cell_digest(folder, cell) for cell in cells}
-        write_json(folder / "fetch.json", facts)
+                _read_cells(checkout, cells, folder)
+                digests = _digests(folder, cells)
+                commits = _last_changes(checkout, digests)
+        write_json(folder / "fetch.json", {**facts, "cells": digests, "changed": commits})
     log.info("%s at %s: %s", address, facts["commit"] or "no commit, as it lies there", ", ".join(cells))
-    return [{"cell": cell, "commit": commits[cell], "digest": of_cell} for cell, of_cell in facts["cells"].items()]
+    return [{"cell": cell, "commit": commits[cell], "digest": digests[cell]} for cell in cells]
 
 
-def run_load(repository: str, cell: str, commit: str, wanted: str, data: Path) -> str:
+def located(data: Path, cell: str) -> tuple[str, str]:
+    """Return the commit that last changed a cell and the digest of its data, as `run_fetch` wrote them to `data`.
+
+    Raises:
+        ParamsError: If it did not read that cell.
+    """
+    facts = read_json(require_input(data / "fetch.json", "fetch"))
+    if cell not in facts["cells"]:
+        raise ParamsError(f"cell {cell} was not fetched, but {', '.join(facts['cells'])}; name it in `cells`, too")
+    return facts["changed"][cell], facts["cells"][cell]
+
+
+def run_load(repository: str, cell: str, commit: str, digest: str, data: Path) -> str:
     """Write the inputs of a cell as `run_fetch` found them.
 
     All that it goes by, and so all that it writes, stays the same until what is read of the cell changes, whatever else
@@ -88,25 +102,28 @@ def run_load(repository: str, cell: str, commit: str, wanted: str, data: Path) -
     Args:
         repository: As of `run_fetch`.
         cell: The cell, task/language.
-        commit: The last that changed what is read of it, as `run_fetch` returns it.
-        wanted: The digest, as `run_fetch` returns it.
+        commit: The last that changed it, as `run_fetch` returns it.
+        digest: That of its data, as `run_fetch` returns it.
         data: Folder to write, as `run_fetch` does, of this cell alone.
 
     Returns:
         The digest.
 
     Raises:
-        DataError: If it is another.
-        ParamsError: As of `run_fetch`; so is PolydistillError.
+        ParamsError: If there is no such commit or cell any more.
+        DataError: If the data are others now.
+        PolydistillError: If the repository or DVC's remote cannot be read.
     """
     (row,) = run_fetch(repository, commit, [cell], data)
-    if row["digest"] != wanted:
+    if row["digest"] != digest:
         remove_folder(data)
-        where = f"at {commit[:12]}, which changed it last," if commit else "as it lies there"
-        raise DataError(
-            f"data/{cell} of {repository} {where} is not what `fetch` found: it was changed meanwhile; submit again"
-        )
-    return wanted
+        where = f"at {commit[:12]}" if commit else "as it lies there"
+        raise DataError(f"data/{cell} of {repository} {where} is not what `fetch` found: it was changed; submit again")
+    return digest
+
+
+def _digests(data: Path, cells: Sequence[str]) -> dict[str, str]:
+    return {cell: cell_digest(data, cell) for cell in cells}
 
 
 def cell_digest(data: Path, cell: str) -> str:
@@ -159,8 +176,8 @@ def _opened(checkout: Checkout) -> Iterator[tuple[Repo, Path]]:
             yield repo, Path(scratch)
 
 
-def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> dict[str, str]:
-    """Read the cells through DVC, which gives what git has too; return the commit that last changed each."""
+def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> None:
+    """Read the cells through DVC, which gives what git has too."""
     inputs = f"/{(checkout.workspace / 'data').relative_to(_dvc_folder(checkout)).as_posix()}"
     what = "list the cells of"
     try:
@@ -174,31 +191,42 @@ def _read_cells(checkout: Checkout, cells: Sequence[str], data: Path) -> dict[st
                 files.get_file(f"{inputs}/{task}/task.yaml", str(data / task / "task.yaml"))
                 files.get(f"{inputs}/{cell}", str(data / cell), recursive=True)
                 (data / cell / ".gitignore").unlink(missing_ok=True)  # of `dvc add`
-            made = [Path(out.fs_path) for out in repo.index.outs if not out.stage.is_data_source]
     except PolydistillError:
         raise
     except Exception as exc:  # each kind of storage has its own
         raise explain_remote("\n".join(_told(exc)), default_remote(checkout), what) from exc
-    return {cell: _last_change(checkout, cell, made) for cell in cells}
 
 
-def _last_change(checkout: Checkout, cell: str, made: Sequence[Path]) -> str:
-    """Return the last commit that changed what is read of a cell: at it, all of that is what it is at the checkout's.
+def _last_changes(checkout: Checkout, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return for each cell the last commit that changed it, at which it reads as in the checkout.
 
-    Args:
-        checkout: The repository.
-        cell: The cell.
-        made: Outputs of stages of dvc.yaml. What a stage made changes with dvc.lock, which changes with much else.
+    That is left at another commit. What git names is tried: DVC heeds more than the files of a cell and their .dvc
+    files (dvc.yaml, .dvcignore, what links point at), which may have been otherwise then. Where the cell reads
+    otherwise it is the checkout's own commit.
     """
+    changed = {cell: _last_change(checkout, cell) for cell in digests}
+    for commit in sorted(set(changed.values()) - {checkout.commit}):
+        cells = [cell for cell in digests if changed[cell] == commit]
+        with tempfile.TemporaryDirectory(prefix="polydistill-data-") as scratch:
+            try:
+                git(["checkout", "--quiet", "--detach", commit], checkout.address, checkout.root)
+                _read_cells(replace(checkout, commit=commit), cells, Path(scratch))
+            except PolydistillError as exc:
+                log.info("%s cannot be read at %s, where git says they changed last: %s", cells, commit[:12], exc)
+            then = _digests(Path(scratch), cells)
+        changed |= {cell: checkout.commit for cell in cells if then[cell] != digests[cell]}
+    return changed
+
+
+def _last_change(checkout: Checkout, cell: str) -> str:
+    """Return the last commit that changed a file of a cell, task.yaml, a .dvc file of these, or DVC's settings."""
     inputs = checkout.workspace / "data"
     folder, task = inputs / cell, (inputs / cell).parent / "task.yaml"
-    if any(out in (folder, *folder.parents, task) or folder in out.parents for out in made):
-        return checkout.commit
     by_dvc = [path.with_name(f"{path.name}.dvc") for path in (folder, folder.parent, inputs, task)]
-    of_dvc = [_dvc_folder(checkout) / name for name in (".dvc/config", ".dvcignore")]
-    paths = [str(path.relative_to(checkout.root)) for path in (folder, task, *by_dvc, *of_dvc)]
-    log = ["--literal-pathspecs", "log", "--max-count=1", "--format=%H", checkout.commit, "--", *paths]
-    return git(log, checkout.address, checkout.root) or checkout.commit
+    remote = _dvc_folder(checkout) / ".dvc" / "config"
+    paths = [str(path.relative_to(checkout.root)) for path in (folder, task, *by_dvc, remote)]
+    command = ["--literal-pathspecs", "log", "--max-count=1", "--format=%H", checkout.commit, "--", *paths]
+    return git(command, checkout.address, checkout.root) or checkout.commit
 
 
 def _dvc_folder(checkout: Checkout) -> Path:

@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 
 MOST_CELLS = 100
 """In one run. Kubeflow names all artifacts of a list in the arguments of the step's pod, in 525 to 600 bytes each. Argo
-keeps these in ARGO_TEMPLATE, in JSON within JSON, so that quotes take four bytes: 930 an artifact, of 128 KiB. No step
+keeps these in ARGO_TEMPLATE, in JSON within JSON, so that quotes take four bytes: 930 an artifact, of the 128 KiB that
+Linux has for a variable; a longer one Argo would put into a ConfigMap, which Kubeflow does not let it make. No step
 takes two lists, and `snapshot` has most beside its own, 21 KiB: with the settings of the demo 117 cells would do."""
 _PLACE = "name a place such as s3://bucket/polydistill"
 _ALL_DUE = f"without cluster.store nothing is promoted, so every cell is due at every start; {_PLACE}"

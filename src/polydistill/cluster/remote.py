@@ -96,6 +96,8 @@ def explain_remote(said: str, remote: str | None, what: str) -> PolydistillError
     for pattern, meaning in _REASONS:
         if re.search(pattern, said):
             return PolydistillError(told + meaning)
+    if found := re.search(r"^YAML\w*: (.+)", without_passwords(said), re.MULTILINE):  # of dvc.yaml or a .dvc file
+        return DataError(f"cannot {what.removesuffix(' of').removesuffix(' from')}: {found[1]}")
     if remote is None:
         return DataError(told + NO_REMOTE)
     if "FileNotFoundError" in said:

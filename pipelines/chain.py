@@ -264,7 +264,7 @@ def distil_cells(
 
 
 def cached(*tasks: dsl.PipelineTask) -> None:
-    """Have tasks not run again where all their parameters, digests among them, are those of an earlier run."""
+    """Have tasks not run again where their image, parameters and the artifacts that they read are of an earlier run."""
     for task in tasks:
         task.set_caching_options(True)
 

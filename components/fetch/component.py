@@ -20,7 +20,8 @@ def fetch(
         repository: Git URL or folder of the workspace, with #FOLDER after it where it is not at its root.
         revision: Branch, tag or commit; "" of a folder: as it lies there.
         cells: task/language each.
-        data: A folder a task, and fetch.json: repository, commit and its time, and a digest of each cell.
+        data: A folder a task, and fetch.json: repository, commit and its time, and of each cell a digest and the commit
+            that changed it last.
         only: Some of the cells, with commas between; "" for all.
         will_push: Whether `snapshot` follows: then the right to push, and to write to DVC's remote, is tried first.
 

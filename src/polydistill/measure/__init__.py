@@ -22,7 +22,6 @@ from polydistill.measure import diversity, foreign, gates
 from polydistill.measure.diversity import OfRows, Side
 from polydistill.measure.drift import PERMUTATIONS, find_drift, vocabulary_test
 from polydistill.measure.gates import GateError
-from polydistill.measure.page import drift_page
 from polydistill.measure.sampling import CONFIDENCE, matched, sample
 from polydistill.measure.tokens import tokens
 from polydistill.measure.twosample import pair_folds, similarities, tell_apart
@@ -214,6 +213,9 @@ def run_measure(prepared: Path, filtered: Path, measured: Path, params: MeasureP
         DataError: If an input is missing or damaged, or both sides have no label in common.
         GateError: If a gate is not passed that is to stop the run.
     """
+    # Evidently takes seconds to import, and who only reads the gates needs none of it.
+    from polydistill.measure.page import drift_page  # noqa: PLC0415
+
     facts = read_json(require_input(prepared / "prepare.json", "prepare"))
     accepted = read_records(require_input(filtered / "accepted.parquet", "filter"))
     filtering = read_json(require_input(filtered / "filter.json", "filter"))

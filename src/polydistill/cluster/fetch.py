@@ -212,7 +212,7 @@ def _last_changes(checkout: Checkout, digests: Mapping[str, str]) -> dict[str, s
                 git(["checkout", "--quiet", "--detach", commit], checkout.address, checkout.root)
                 _read_cells(replace(checkout, commit=commit), cells, Path(scratch))
             except PolydistillError as exc:
-                log.info("%s cannot be read at %s, where git says they changed last: %s", cells, commit[:12], exc)
+                log.info("%s: cannot be read at %s, the last change by git: %s", ", ".join(cells), commit[:12], exc)
             then = _digests(Path(scratch), cells)
         changed |= {cell: checkout.commit for cell in cells if then[cell] != digests[cell]}
     return changed
